@@ -1,0 +1,1 @@
+"""From a lock to images in the store: fetch what is missing, then assemble offline."""

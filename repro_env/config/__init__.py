@@ -1,0 +1,1 @@
+"""`repro.toml`, or `[tool.repro]` in `pyproject.toml`, as a checked `Project`. Pure."""

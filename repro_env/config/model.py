@@ -1,0 +1,76 @@
+"""What a person asked for: the checked content of `repro.toml`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from repro_env.values import Platform, PythonVersion
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DebianBase:
+    """A root filesystem of Debian packages: of suite `debian`, with `packages` beyond the standard set."""
+
+    name: str
+    debian: str
+    packages: tuple[str, ...] = ()
+    mirror: str = ""  # empty: the user's setting, else deb.debian.org
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Data:
+    """A named input outside the image: a file or directory, relative to the project."""
+
+    name: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PythonRequest:
+    """What a step asks of the Python index, before resolution.
+
+    `files` are requirements files, `group` a PEP 735 group of `pyproject.toml`, `script` a file with a PEP 723 header.
+    """
+
+    version: PythonVersion
+    dependencies: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+    group: str = ""
+    script: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One command with its own environment, inputs and outputs.
+
+    `inputs` are data names and `STEP.OUTPUT` references; `outputs` maps a name to a path relative to the project;
+    `code` are globs relative to the project, or None for what git tracks.
+    """
+
+    name: str
+    base: str
+    python: PythonRequest
+    command: tuple[str, ...]
+    inputs: tuple[str, ...] = ()
+    outputs: Mapping[str, str] = field(default_factory=dict)
+    code: tuple[str, ...] | None = None
+    env: Mapping[str, str] = field(default_factory=dict)
+    network: bool = False
+
+    @property
+    def upstream(self) -> tuple[str, ...]:
+        """The steps whose outputs this one takes, each once, in the order of `inputs`."""
+        return tuple(dict.fromkeys(name.partition(".")[0] for name in self.inputs if "." in name))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Project:
+    """A whole `repro.toml`. `file` is its name as messages show it. Steps stand in dependency order."""
+
+    name: str
+    file: str
+    platforms: tuple[Platform, ...]
+    bases: Mapping[str, DebianBase]
+    data: Mapping[str, Data]
+    steps: Mapping[str, Step]

@@ -1,0 +1,1 @@
+"""Data inputs: manifests, and the cache that spares reading unchanged files again."""

@@ -1,0 +1,88 @@
+"""Writing files so that a reader, or a kill at any moment, finds the old content or the new and nothing between."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from repro_env.errors import StoreError
+
+
+@contextlib.contextmanager
+def os_errors(action: str) -> Iterator[None]:
+    """Turn an `OSError` inside into a `StoreError` whose `what` is `cannot ACTION`."""
+    try:
+        yield
+    except OSError as error:
+        raise _store_error(action, error) from error
+
+
+def _store_error(action: str, error: OSError) -> StoreError:
+    why = error.strerror or str(error)
+    if error.filename:
+        why = f"{error.filename}: {why}"
+    hints = {
+        errno.ENOSPC: "free some space, or point REPRO_STORE at a larger disk; what was finished is kept",
+        errno.EDQUOT: "your quota is used up: free some space, or point REPRO_STORE at another disk",
+        errno.EACCES: "check the owner and the permissions of that path",
+        errno.EPERM: "check the owner and the permissions of that path",
+        errno.EROFS: "that file system is read-only: point REPRO_STORE, or run, somewhere writable",
+    }
+    return StoreError(f"cannot {action}", why, hints.get(error.errno or 0, ""))
+
+
+@contextlib.contextmanager
+def replacing(path: Path, *, mode: int = 0o644) -> Iterator[BinaryIO]:
+    """Open a temporary file beside `path` that takes its place on success and is removed on any failure.
+
+    The content is flushed to disk before the rename, so a crash leaves the old file or the whole new one.
+    """
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.chmod(temporary, mode)
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise
+
+
+def write_atomically(path: Path, data: bytes, *, mode: int = 0o644) -> None:
+    """Replace `path` with `data`; its directory is made if need be. Errors: `StoreError`."""
+    with os_errors(f"write {path}"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path, mode=mode) as stream:
+            stream.write(data)
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold an exclusive advisory lock on `path` (made if absent). The kernel drops it when the process dies."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
+
+
+def remove_tree(path: Path) -> None:
+    """Remove a directory tree, read-only directories included; absent is fine."""
+    if path.is_dir() and not path.is_symlink():
+        try:
+            shutil.rmtree(path)
+        except PermissionError:
+            for root, _directories, _names in os.walk(path):
+                os.chmod(root, 0o700)
+            shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,1 @@
+"""Wheels and Debian packages to layers, layers to images, images in an OCI layout."""

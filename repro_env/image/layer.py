@@ -1,0 +1,169 @@
+"""A layer, and the writer that makes one: tar entries in, a gzip blob out, both digests known at the end."""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from isal import igzip_lib, isal_zlib
+
+from repro_env.errors import IntegrityError
+from repro_env.image import deflate, tar
+from repro_env.values import Digest
+
+MEDIA_TYPE = "application/vnd.oci.image.layer.v1.tar+gzip"
+
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layer:
+    """A deterministic tar: `digest` and `size` are of the compressed blob, `diff_id` and `unpacked` of the tar."""
+
+    digest: Digest
+    diff_id: Digest
+    size: int
+    unpacked: int
+    media_type: str = MEDIA_TYPE
+    comment: str = ""  # what it holds, for the image's history: "torch 2.13.0"
+
+
+@dataclass(frozen=True, slots=True)
+class Deflated:
+    """A content that stands somewhere as a DEFLATE stream, with what its container says of it."""
+
+    stream: Iterable[bytes | memoryview]
+    crc: int
+    size: int
+
+
+class LayerWriter:
+    """Writes entries to a stream, in the order given, and knows both digests when it is finished.
+
+    Content goes in as bytes, as chunks of known total size, or as `Deflated`, whose stream is copied unchanged and
+    inflated once, for the `diff_id`. Errors: `IntegrityError` when a content is not of its declared size or CRC-32; it
+    is never inflated beyond its declared size.
+    """
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._blob = hashlib.sha256()
+        self._tar = hashlib.sha256()
+        self._size = 0
+        self._unpacked = 0
+        self._pending: list[bytes] = []  # headers and padding, to be one member
+
+    def add(self, entry: tar.Entry, content: bytes = b"") -> None:
+        """Write an entry whose content, if any, is at hand."""
+        if len(content) != entry.size:
+            raise IntegrityError(f"{entry.path} is {len(content)} bytes where {entry.size} were declared")
+        self._head(entry)
+        if content:
+            self._flush()
+            self._tar.update(content)
+            self._emit(deflate.stored(content))
+            self._pending.append(tar.padding(entry.size))
+
+    def add_chunks(self, entry: tar.Entry, chunks: Iterable[bytes]) -> None:
+        """Write a file entry from chunks that together are `entry.size` bytes; each is stored as it comes."""
+        self._head(entry)
+        self._flush()
+        left = entry.size
+        for chunk in chunks:
+            left -= len(chunk)
+            if left < 0:
+                break
+            self._tar.update(chunk)
+            self._emit(deflate.stored(chunk))
+        if left:
+            raise IntegrityError(f"{entry.path} is not of the {entry.size} bytes that were declared")
+        self._pending.append(tar.padding(entry.size))
+
+    def add_deflated(self, entry: tar.Entry, content: Deflated) -> Digest:
+        """Copy a DEFLATE stream in as the content of a file, and return the digest of the inflated content."""
+        self._head(entry)
+        self._flush()
+        self._emit(deflate.HEADER)
+        inflater = _Inflater(content.size)
+        digest = hashlib.sha256()
+        crc = 0
+        for compressed in content.stream:
+            self._emit(compressed)
+            for piece in inflater.feed(compressed):
+                self._tar.update(piece)
+                digest.update(piece)
+                crc = zlib.crc32(piece, crc)
+        if not inflater.finished or crc != content.crc:
+            raise IntegrityError(f"{entry.path} does not inflate to the {content.size} bytes that were declared")
+        self._emit(deflate.trailer(content.crc, content.size))
+        self._pending.append(tar.padding(content.size))
+        return Digest(digest.hexdigest())
+
+    def finish(self, comment: str = "") -> Layer:
+        """End the archive and return the layer; nothing can be added after."""
+        self._pending.append(tar.END_OF_ARCHIVE)
+        self._unpacked += len(tar.END_OF_ARCHIVE)
+        self._flush()
+        return Layer(
+            digest=Digest(self._blob.hexdigest()),
+            diff_id=Digest(self._tar.hexdigest()),
+            size=self._size,
+            unpacked=self._unpacked,
+            comment=comment,
+        )
+
+    def _head(self, entry: tar.Entry) -> None:
+        head = tar.header(entry)
+        self._pending.append(head)
+        self._unpacked += len(head) + entry.size + -entry.size % tar.BLOCK
+
+    def _flush(self) -> None:
+        data = b"".join(self._pending)
+        self._pending.clear()
+        if data:
+            self._tar.update(data)
+            self._emit(deflate.packed(data))
+
+    def _emit(self, data: bytes | memoryview) -> None:
+        self._stream.write(data)
+        self._blob.update(data)
+        self._size += len(data)
+
+
+class _Inflater:
+    """Inflates one raw DEFLATE stream to exactly `size` bytes, and not one byte more."""
+
+    def __init__(self, size: int) -> None:
+        self._left = size
+        self._inflate = igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_DEFLATE)
+        self._over = False
+
+    @property
+    def finished(self) -> bool:
+        """Whether the stream ended where it should and gave all it declared."""
+        inflate = self._inflate
+        return bool(inflate.eof) and not inflate.unused_data and self._left == 0 and not self._over
+
+    def feed(self, compressed: bytes | memoryview) -> Iterable[bytes]:
+        """Yield what these bytes inflate to, in pieces of at most 1 MiB."""
+        data: bytes | memoryview = compressed
+        while not self._over:
+            if self._inflate.eof:
+                self._over = len(data) > 0
+                return
+            try:
+                piece = self._inflate.decompress(data, min(_CHUNK, self._left + 1))
+            except isal_zlib.error as error:
+                raise IntegrityError("a compressed stream is damaged", str(error)) from error
+            self._left -= len(piece)
+            if self._left < 0:
+                self._over = True
+                return
+            if piece:
+                yield piece
+            data = b""
+            if self._inflate.needs_input or (not piece and not self._inflate.eof):
+                return

@@ -1,0 +1,168 @@
+"""The content-addressed store: an OCI image layout that also keeps wheels, `.deb` files and derived trees.
+
+    oci-layout, index.json      the image layout's own files
+    blobs/sha256/HEX            wheels, debs, layers, configs, manifests
+    derived/KIND/KEY.json       what was worked out once: the layer made of a wheel, the sonames in a layer
+    trees/, rootfs/, venvs/     unpacked layers, root filesystems, venv runtimes
+    partial/, temporary/        downloads that may be resumed, files being written
+    locks/                      advisory locks
+
+Every blob appears by rename after its digest was checked, so two processes may work here at once, and one that is
+killed leaves nothing but a temporary file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from repro_env.edges import files
+from repro_env.errors import IntegrityError, StoreError
+from repro_env.values import Digest
+
+_OCI_LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
+_EMPTY_INDEX: dict[str, Any] = {
+    "schemaVersion": 2,
+    "mediaType": "application/vnd.oci.image.index.v1+json",
+    "manifests": [],
+}
+_ABANDONED_AFTER = 24 * 3600.0
+"""Seconds after which a temporary file is taken to be a dead process's."""
+
+
+def canonical_json(document: object) -> bytes:
+    """Return the one JSON text of a document: keys sorted, no spaces, UTF-8."""
+    return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+class Store:
+    """One store on disk. Opening it makes what is missing. Errors: `StoreError`, with what to do about it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.blobs = root / "blobs" / "sha256"
+        self.temporary = root / "temporary"
+        self.partial = root / "partial"
+        with files.os_errors(f"use the store at {root}"):
+            for directory in (self.blobs, self.temporary, self.partial, root / "derived", root / "locks"):
+                directory.mkdir(parents=True, exist_ok=True)
+            if not (root / "oci-layout").exists():
+                files.write_atomically(root / "oci-layout", _OCI_LAYOUT)
+            if not (root / "index.json").exists():
+                files.write_atomically(root / "index.json", canonical_json(_EMPTY_INDEX))
+
+    # Blobs
+
+    def blob(self, digest: Digest) -> Path:
+        """Return where a blob is, whether or not it is there yet."""
+        return self.blobs / digest.hex
+
+    def has(self, digest: Digest, size: int | None = None) -> bool:
+        """Whether the blob is here, and of this size; one cut short by a power failure does not count."""
+        try:
+            found = self.blob(digest).stat().st_size
+        except FileNotFoundError:
+            return False
+        return size is None or found == size
+
+    def read(self, digest: Digest) -> bytes:
+        """Return a small blob's content, checked. Errors: `StoreError` if absent, `IntegrityError` if damaged."""
+        try:
+            data = self.blob(digest).read_bytes()
+        except FileNotFoundError as error:
+            raise StoreError(f"the store has no {digest}", str(self.blob(digest))) from error
+        if Digest.of(data) != digest:
+            raise IntegrityError(
+                f"the store's {digest} is damaged", str(self.blob(digest)), "remove that file and run again"
+            )
+        return data
+
+    def add(self, data: bytes) -> Digest:
+        """Keep these bytes and return their digest."""
+        digest = Digest.of(data)
+        if not self.has(digest, len(data)):
+            with self.writing() as (stream, keep):
+                stream.write(data)
+                keep(digest)
+        return digest
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[tuple[BinaryIO, _Keep]]:
+        """Give a stream, and a `keep(digest)` to call once all is written; without that call it is dropped."""
+        path = self.temporary / secrets.token_hex(8)
+        with files.os_errors(f"write to the store at {self.root}"):
+            try:
+                with path.open("xb", buffering=1 << 18) as stream:
+                    yield stream, _Keep(self, stream, path)
+            finally:
+                path.unlink(missing_ok=True)
+
+    def adopt(self, path: Path, digest: Digest) -> None:
+        """Move a file whose digest was already checked into the blobs."""
+        with files.os_errors(f"write to the store at {self.root}"):
+            os.chmod(path, 0o644)
+            os.replace(path, self.blob(digest))
+
+    # What was worked out once
+
+    def recall(self, kind: str, key: str) -> Any | None:
+        """Return the JSON document remembered under `kind` and `key`, or None."""
+        try:
+            return json.loads((self.root / "derived" / kind / f"{key}.json").read_bytes())
+        except (FileNotFoundError, ValueError):
+            return None
+
+    def remember(self, kind: str, key: str, document: Mapping[str, Any]) -> None:
+        """Keep a JSON document that was worked out, to be recalled later. It can always be worked out again."""
+        files.write_atomically(self.root / "derived" / kind / f"{key}.json", canonical_json(document))
+
+    # The layout's index
+
+    def references(self) -> dict[str, Digest]:
+        """Return the named manifests of `index.json`: reference name to manifest digest."""
+        index = json.loads((self.root / "index.json").read_bytes())
+        return {
+            manifest["annotations"]["org.opencontainers.image.ref.name"]: Digest.parse(manifest["digest"])
+            for manifest in index["manifests"]
+        }
+
+    def name(self, reference: str, descriptor: Mapping[str, Any]) -> None:
+        """Let `reference` name this manifest in `index.json`, in place of what it named before."""
+        with self.lock("index"):
+            index = json.loads((self.root / "index.json").read_bytes())
+            key = "org.opencontainers.image.ref.name"
+            entry = {**descriptor, "annotations": {key: reference}}
+            kept = [other for other in index["manifests"] if other["annotations"][key] != reference]
+            index["manifests"] = sorted([*kept, entry], key=lambda other: str(other["annotations"][key]))
+            files.write_atomically(self.root / "index.json", canonical_json(index))
+
+    # Housekeeping
+
+    def lock(self, name: str) -> contextlib.AbstractContextManager[None]:
+        """Hold the store's lock of that name against other processes and threads of the same store."""
+        return files.locked(self.root / "locks" / name)
+
+    def sweep(self) -> None:
+        """Remove temporary files that a process killed long ago left behind."""
+        oldest = time.time() - _ABANDONED_AFTER
+        for path in self.temporary.iterdir():
+            with contextlib.suppress(OSError):
+                if path.lstat().st_mtime < oldest:
+                    files.remove_tree(path)
+
+
+class _Keep:
+    """Turns the file being written into a blob."""
+
+    def __init__(self, store: Store, stream: BinaryIO, path: Path) -> None:
+        self._store, self._stream, self._path = store, stream, path
+
+    def __call__(self, digest: Digest) -> None:
+        self._stream.flush()
+        self._store.adopt(self._path, digest)

@@ -1,0 +1,1 @@
+"""`repro.lock`: its model, its canonical text, what makes it stale, and what changed between two of them. Pure."""

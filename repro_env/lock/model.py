@@ -1,0 +1,154 @@
+"""What `repro.lock` pins. Every value here was checked on the way in; see `lock.parse` for the door."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from repro_env.values import Digest, Platform, PythonVersion
+
+VERSION = 1
+"""Of the lock's format. A reader refuses a newer one."""
+
+LAYOUT = 1
+"""Of the layers' bytes: how a wheel or a Debian package becomes a layer. Part of the lock, so that a later program
+can still make the older layout's bytes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DebianSource:
+    """One signed index that packages were chosen from.
+
+    `url` is the archive's root, `suite` for instance `bookworm-security`, `date` the snapshot in `YYYYMMDDTHHMMSSZ`,
+    `release` the digest of the signed `InRelease`, `index` that of the uncompressed `Packages`.
+    """
+
+    url: str
+    suite: str
+    component: str
+    date: str
+    release: Digest
+    index: Digest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class DebianPackage:
+    """One `.deb`, pinned. `url` is a hint, `sha256` the identity, `size` in bytes."""
+
+    name: str
+    version: str
+    architecture: str
+    url: str
+    sha256: Digest
+    size: int
+    extra: bool = False  # only there because the user's own `packages` need it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DebianRoot:
+    """A Debian base on one platform. `glibc` decides the manylinux tag; `python` is the interpreter's full version."""
+
+    glibc: str
+    python: str
+    sources: tuple[DebianSource, ...]
+    packages: tuple[DebianPackage, ...]  # sorted by name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LockedBase:
+    """A base's pins on each platform."""
+
+    name: str
+    suite: str
+    roots: Mapping[Platform, DebianRoot]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class Wheel:
+    """One distribution file, shared by all steps that use it. `name` is normalised; `file` is the wheel's file name."""
+
+    name: str
+    version: str
+    file: str
+    url: str
+    sha256: Digest
+    size: int
+
+    @property
+    def reference(self) -> str:
+        """How a step's list names this wheel: `numpy==1.26.4 sha256:666dbfb6ec68`."""
+        return f"{self.name}=={self.version} sha256:{self.sha256.short}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Environment:
+    """A step's Python environment on one platform.
+
+    `interpreter` is the full version; `layout` that of the layers; `image` the digest of the environment image's
+    manifest, once built.
+    """
+
+    interpreter: str
+    wheels: tuple[Wheel, ...]  # sorted by name
+    layout: int = LAYOUT
+    image: Digest | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LockedStep:
+    """Everything that decides what a step is."""
+
+    name: str
+    base: str
+    python: PythonVersion
+    command: tuple[str, ...]
+    inputs: tuple[str, ...] = ()
+    outputs: Mapping[str, str] = field(default_factory=dict)
+    code: tuple[str, ...] | None = None
+    env: Mapping[str, str] = field(default_factory=dict)
+    network: bool = False
+    environments: Mapping[Platform, Environment] = field(default_factory=dict)
+
+    @property
+    def upstream(self) -> tuple[str, ...]:
+        """The steps whose outputs this one takes, each once, in the order of `inputs`."""
+        return tuple(dict.fromkeys(name.partition(".")[0] for name in self.inputs if "." in name))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LockedData:
+    """One data input: `kind` is `file` (digest of its content) or `directory` (of its manifest); `size` in bytes."""
+
+    name: str
+    path: str
+    kind: str
+    digest: Digest
+    files: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lock:
+    """A whole `repro.lock`.
+
+    `inputs` maps what the lock was made from (`base.slim`, `data.raw`, `step.clean`, `step.clean.python`) to the digest
+    of that request, so that `repro lock --check` needs neither network nor resolver.
+    """
+
+    project: str
+    inputs: Mapping[str, Digest]
+    bases: Mapping[str, LockedBase]
+    steps: Mapping[str, LockedStep]
+    data: Mapping[str, LockedData]
+    version: int = VERSION
+
+    @property
+    def wheels(self) -> tuple[Wheel, ...]:
+        """Every distribution file that any step uses, each once, sorted."""
+        found = {
+            wheel
+            for step in self.steps.values()
+            for environment in step.environments.values()
+            for wheel in environment.wheels
+        }
+        return tuple(sorted(found))

@@ -1,0 +1,165 @@
+"""Small values, parsed once and trusted after: digests, platforms, package names, URLs without credentials.
+
+Every class here has one checked door, `parse` (or its constructor), which raises `ValueError` with a message that
+says what was expected. Callers that know the place of the text turn that into a `Problem` or a `ReproError`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from typing import Self
+from urllib.parse import urlsplit, urlunsplit
+
+_HEX64 = re.compile(r"[0-9a-f]{64}\Z")
+_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?\Z")
+_IDENTIFIER = re.compile(r"[a-z0-9](?:[a-z0-9_-]*[a-z0-9])?\Z")
+_PYTHON = re.compile(r"3\.(\d{1,2})\Z")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Digest:
+    """A SHA-256, written `sha256:` and 64 lower-case hexadecimal digits (OCI image specification, descriptor)."""
+
+    hex: str
+
+    def __post_init__(self) -> None:
+        if not _HEX64.match(self.hex):
+            raise ValueError(f"not a SHA-256 digest: {self.hex!r}")
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read `sha256:HEX`; other algorithms are refused."""
+        algorithm, _, value = text.partition(":")
+        if algorithm != "sha256":
+            raise ValueError(f"expected sha256:HEX, found {text!r}")
+        return cls(value)
+
+    @classmethod
+    def of(cls, data: bytes) -> Self:
+        """Return the digest of these bytes."""
+        return cls(hashlib.sha256(data).hexdigest())
+
+    @property
+    def short(self) -> str:
+        """The first 12 digits, for people."""
+        return self.hex[:12]
+
+    def __str__(self) -> str:
+        return f"sha256:{self.hex}"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Platform:
+    """An operating system and architecture in OCI's words, `linux/amd64` or `linux/arm64`."""
+
+    architecture: str
+
+    def __post_init__(self) -> None:
+        if self.architecture not in _MACHINES:
+            known = ", ".join(f"linux/{name}" for name in _MACHINES)
+            raise ValueError(f"unknown platform linux/{self.architecture}; known are {known}")
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read `linux/ARCHITECTURE`."""
+        system, _, architecture = text.partition("/")
+        if system != "linux":
+            raise ValueError(f"expected linux/amd64 or linux/arm64, found {text!r}")
+        return cls(architecture)
+
+    @property
+    def machine(self) -> str:
+        """The kernel's and the wheel tags' name: `x86_64`, `aarch64`."""
+        return _MACHINES[self.architecture]
+
+    @property
+    def debian(self) -> str:
+        """Debian's architecture name, the same as OCI's for these two."""
+        return self.architecture
+
+    @property
+    def multiarch(self) -> str:
+        """Debian's library directory name, `x86_64-linux-gnu`."""
+        return f"{self.machine}-linux-gnu"
+
+    def __str__(self) -> str:
+        return f"linux/{self.architecture}"
+
+
+_MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
+
+
+def normalise_name(name: str) -> str:
+    """Return a distribution's name as PEP 503 compares it: lower case, runs of `-_.` as one `-`."""
+    if not _NAME.match(name):
+        raise ValueError(f"not a distribution name: {name!r}")
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def check_identifier(text: str) -> str:
+    """Return a project, step, base, data or output name, which must fit an image reference."""
+    if not _IDENTIFIER.match(text):
+        raise ValueError(
+            f"{text!r} is not a name: use lower-case letters, digits, - and _, with a letter or digit at both ends"
+        )
+    return text
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class PythonVersion:
+    """An interpreter's minor version, `3.11`."""
+
+    minor: int
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read `3.N`; a patch version is refused, because the base or the build decides it and the lock pins it."""
+        match = _PYTHON.match(text)
+        if not match:
+            raise ValueError(f'expected a minor version such as "3.11", found {text!r}')
+        return cls(int(match[1]))
+
+    @property
+    def tag(self) -> str:
+        """The interpreter tag of PEP 425, `cp311`."""
+        return f"cp3{self.minor}"
+
+    def __str__(self) -> str:
+        return f"3.{self.minor}"
+
+
+def strip_credentials(url: str) -> str:
+    """Return the URL without user name and password, query secrets left out with the whole query and fragment.
+
+    What is written to a lock, an image, a record, a log or an error goes through here.
+    """
+    parts = urlsplit(url)
+    if parts.scheme == "file":
+        return urlunsplit((parts.scheme, parts.netloc, parts.path, "", ""))
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit((parts.scheme, host, parts.path, "", ""))
+
+
+_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+_UNITS |= {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)\Z")
+
+
+def parse_size(text: str) -> int:
+    """Return bytes for `512MiB`, `40GiB`, `2GB` or a plain number."""
+    match = _SIZE.match(text.strip())
+    if not match or match[2] not in _UNITS:
+        raise ValueError(f"expected a size such as 512MiB or 40GiB, found {text!r}")
+    return int(float(match[1]) * _UNITS[match[2]])
+
+
+def format_size(count: int) -> str:
+    """Return bytes for people: `0 B`, `1.5 KiB`, `201.3 MiB`."""
+    size = float(count)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024:  # noqa: PLR2004 - the unit itself
+            return f"{count} B" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} TiB"
