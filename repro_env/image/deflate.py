@@ -5,14 +5,16 @@ A gzip file may hold many members in a row (RFC 1952, section 2.2). Three kinds 
 - `copied`: another program's DEFLATE stream, a wheel member's, as it stands;
 - `stored`: bytes in stored blocks (RFC 1951, section 3.2.4), for content that nobody has compressed yet;
 - `packed`: tar headers and padding, which are short texts between runs of zeros: one block of the fixed Huffman code
-  (RFC 1951, section 3.2.6), where each byte below 144 is eight bits and a run of zeros is a match at distance 1.
+  (RFC 1951, section 3.2.6), where each ASCII byte is eight bits and a run of zeros is a match at distance 1.
 """
 
 from __future__ import annotations
 
 import re
-import zlib
+
 from functools import lru_cache
+
+from isal import isal_zlib
 
 HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
 """No name, no time, operating system unknown."""
@@ -35,7 +37,7 @@ def stored(data: bytes) -> bytes:
     for start in range(0, max(len(data), 1), _STORED_LIMIT):
         piece = view[start : start + _STORED_LIMIT]
         parts += (stored_head(len(piece), last=start + _STORED_LIMIT >= len(data)), bytes(piece))
-    parts.append(trailer(zlib.crc32(data), len(data)))
+    parts.append(trailer(isal_zlib.crc32(data), len(data)))
     return b"".join(parts)
 
 
@@ -45,8 +47,8 @@ def stored_head(size: int, *, last: bool) -> bytes:
 
 
 def packed(data: bytes) -> bytes:
-    """Return one whole member that holds `data`, with its runs of zeros as matches; stored if a byte is 144 or more."""
-    if not data or max(data) >= _FIRST_NINE_BIT_LITERAL:
+    """Return one whole member that holds `data`, with its runs of zeros as matches; stored if it is not ASCII."""
+    if not data.isascii():
         return stored(data)
     bits, count = 0b011, 3  # last block, fixed Huffman code
     place = 0
@@ -62,7 +64,7 @@ def packed(data: bytes) -> bytes:
     bits |= int.from_bytes(rest.translate(_LITERALS), "little") << count
     count += 8 * len(rest) + 7  # the end-of-block symbol is seven zero bits
     stream = bits.to_bytes((count + 7) // 8, "little")
-    return HEADER + stream + trailer(zlib.crc32(data), len(data))
+    return HEADER + stream + trailer(isal_zlib.crc32(data), len(data))
 
 
 _ZEROS = re.compile(rb"\x00{4,}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -67,20 +66,26 @@ class LayerWriter:
             self._emit(deflate.stored(content))
             self._pending.append(tar.padding(entry.size))
 
-    def add_chunks(self, entry: tar.Entry, chunks: Iterable[bytes]) -> None:
-        """Write a file entry from chunks that together are `entry.size` bytes; each is stored as it comes."""
+    def add_chunks(self, entry: tar.Entry, chunks: Iterable[bytes]) -> Digest:
+        """Write a file entry from chunks that together are `entry.size` bytes, stored; return the content's digest.
+
+        They are cut anew into pieces of one size, so that the blob does not depend on how they came.
+        """
         self._head(entry)
         self._flush()
+        digest = hashlib.sha256()
         left = entry.size
-        for chunk in chunks:
+        for chunk in _recut(chunks):
             left -= len(chunk)
             if left < 0:
                 break
             self._tar.update(chunk)
+            digest.update(chunk)
             self._emit(deflate.stored(chunk))
         if left:
             raise IntegrityError(f"{entry.path} is not of the {entry.size} bytes that were declared")
         self._pending.append(tar.padding(entry.size))
+        return Digest(digest.hexdigest())
 
     def add_deflated(self, entry: tar.Entry, content: Deflated) -> Digest:
         """Copy a DEFLATE stream in as the content of a file, and return the digest of the inflated content."""
@@ -95,7 +100,7 @@ class LayerWriter:
             for piece in inflater.feed(compressed):
                 self._tar.update(piece)
                 digest.update(piece)
-                crc = zlib.crc32(piece, crc)
+                crc = isal_zlib.crc32(piece, crc)
         if not inflater.finished or crc != content.crc:
             raise IntegrityError(f"{entry.path} does not inflate to the {content.size} bytes that were declared")
         self._emit(deflate.trailer(content.crc, content.size))
@@ -133,6 +138,18 @@ class LayerWriter:
         self._size += len(data)
 
 
+def _recut(chunks: Iterable[bytes]) -> Iterable[bytes]:
+    """Yield the same bytes in pieces of 1 MiB, the last one shorter."""
+    waiting = bytearray()
+    for chunk in chunks:
+        waiting += chunk
+        while len(waiting) >= _CHUNK:
+            yield bytes(waiting[:_CHUNK])
+            del waiting[:_CHUNK]
+    if waiting:
+        yield bytes(waiting)
+
+
 class _Inflater:
     """Inflates one raw DEFLATE stream to exactly `size` bytes, and not one byte more."""
 
@@ -156,7 +173,7 @@ class _Inflater:
                 return
             try:
                 piece = self._inflate.decompress(data, min(_CHUNK, self._left + 1))
-            except isal_zlib.error as error:
+            except igzip_lib.error as error:  # type: ignore[misc]  # its stub declares an instance
                 raise IntegrityError("a compressed stream is damaged", str(error)) from error
             self._left -= len(piece)
             if self._left < 0:

@@ -1,0 +1,159 @@
+"""Wheels to one layer: their files merged, sorted, and written with the wheels' own compressed streams."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from repro_env.errors import BuildError, IntegrityError
+from repro_env.image import tar
+from repro_env.image.archive import Archive
+from repro_env.image.layer import Deflated, Layer, LayerWriter
+from repro_env.image.store import Store, canonical_json
+from repro_env.image.wheel import Installed, plan
+from repro_env.lock.model import Wheel
+from repro_env.values import Digest, PythonVersion
+
+
+@dataclass(frozen=True, slots=True)
+class WheelLayer:
+    """A layer made of wheels, and what it puts where: path to fingerprint, then the owner's name for messages."""
+
+    layer: Layer
+    paths: Mapping[str, tuple[str, str]]
+
+
+def wheel_layer(
+    wheels: Sequence[Wheel], python: PythonVersion, store: Store, *, layout: int, comment: str
+) -> WheelLayer:
+    """Return the layer that holds these wheels, from the store if it was made before.
+
+    The wheels' files are in the store already. The layer depends on their digests, the interpreter's minor version and
+    the layout alone. Errors: `IntegrityError` for a bad wheel, `BuildError` where two wheels write one path with
+    different content.
+    """
+    key = Digest.of(canonical_json([sorted(wheel.sha256.hex for wheel in wheels), str(python), layout])).hex
+    remembered = store.recall("wheel-layers", key)
+    if remembered is not None:
+        known = _from_document(remembered)
+        if store.has(known.layer.digest, known.layer.size):
+            return known
+    made = _make(wheels, python, store, comment)
+    store.remember("wheel-layers", key, _to_document(made))
+    return made
+
+
+def merge_paths(layers: Iterable[WheelLayer]) -> None:
+    """Check that no two layers write one path with different content. Errors: `BuildError` naming both owners."""
+    merged: dict[str, tuple[str, str]] = {}
+    for layer in layers:
+        for path in merged.keys() & layer.paths.keys():
+            _check_same(path, merged[path], layer.paths[path])
+        merged.update(layer.paths)
+    for path in merged:
+        parent = path.rpartition("/")[0]
+        if parent in merged:
+            raise _conflict(parent, merged[parent][1], merged[path][1])
+
+
+def _make(wheels: Sequence[Wheel], python: PythonVersion, store: Store, comment: str) -> WheelLayer:
+    with contextlib.ExitStack() as stack:
+        files: dict[str, tuple[Installed, Archive]] = {}
+        for wheel in sorted(wheels):
+            archive = stack.enter_context(open_wheel(store.blob(wheel.sha256), wheel.file))
+            for file in plan(archive, python):
+                _claim(files, file, archive)
+        with store.writing() as (stream, keep):
+            writer = LayerWriter(stream)
+            _write_all(writer, files)
+            layer = writer.finish(comment)
+            keep(layer.digest)
+    paths = {path: (file.fingerprint, archive.label) for path, (file, archive) in files.items()}
+    return WheelLayer(layer, paths)
+
+
+def open_wheel(path: Path, file: str) -> Archive:
+    """Open a wheel kept in the store under the file name it was published with."""
+    return Archive(path, file)
+
+
+def _claim(files: dict[str, tuple[Installed, Archive]], file: Installed, archive: Archive) -> None:
+    other = files.setdefault(file.path, (file, archive))
+    if other[0] is not file:
+        ours, theirs = (file.fingerprint, archive.label), (other[0].fingerprint, other[1].label)
+        _check_same(file.path, theirs, ours)
+
+
+def _check_same(path: str, one: tuple[str, str], other: tuple[str, str]) -> None:
+    if one[0] != other[0]:
+        raise _conflict(path, one[1], other[1])
+
+
+def _conflict(path: str, one: str, other: str) -> BuildError:
+    if one == other:
+        return BuildError(f"{one} writes /{path} twice", hint="that wheel is malformed: choose another version of it")
+    why = f"/{path}\n{one} and {other} both write it, with different content"
+    return BuildError("two packages write one file", why, "drop one of them, or choose versions that do not overlap")
+
+
+def _write_all(writer: LayerWriter, files: Mapping[str, tuple[Installed, Archive]]) -> None:
+    """Write directories and files in the order of their paths' bytes, which puts parents before children."""
+    directories = parents(files)
+    for path in sorted((*directories, *files), key=str.encode):
+        if path in directories:
+            if path in files:
+                raise _conflict(path, files[path][1].label, "another")
+            writer.add(tar.Entry(path=path, kind="directory", mode=0o755))
+        else:
+            _write(writer, *files[path])
+
+
+def parents(paths: Iterable[str]) -> set[str]:
+    """Return every directory above these paths."""
+    found: set[str] = set()
+    for path in paths:
+        parent = path.rpartition("/")[0]
+        while parent and parent not in found:
+            found.add(parent)
+            parent = parent.rpartition("/")[0]
+    return found
+
+
+def _write(writer: LayerWriter, file: Installed, archive: Archive) -> None:
+    entry = tar.Entry(path=file.path, mode=0o755 if file.executable else 0o644, size=file.size)
+    member = file.member
+    if member is None:
+        writer.add(entry, file.data)
+        return
+    if member.deflated:
+        found = writer.add_deflated(entry, Deflated(archive.stream(member), member.crc, member.size))
+    else:
+        found = writer.add_chunks(entry, archive.stream(member))
+    if found.hex != file.sha256.hex():
+        raise IntegrityError(f"{archive.label} is not a usable wheel", f"{member.name} is not what RECORD says")
+
+
+def _to_document(made: WheelLayer) -> dict[str, Any]:
+    layer = made.layer
+    return {
+        "digest": str(layer.digest),
+        "diff_id": str(layer.diff_id),
+        "size": layer.size,
+        "unpacked": layer.unpacked,
+        "comment": layer.comment,
+        "paths": {path: list(value) for path, value in made.paths.items()},
+    }
+
+
+def _from_document(document: Mapping[str, Any]) -> WheelLayer:
+    layer = Layer(
+        digest=Digest.parse(document["digest"]),
+        diff_id=Digest.parse(document["diff_id"]),
+        size=document["size"],
+        unpacked=document["unpacked"],
+        comment=document["comment"],
+    )
+    return WheelLayer(layer, {path: (value[0], value[1]) for path, value in document["paths"].items()})
