@@ -1,0 +1,125 @@
+"""A step's own code: which files of the project belong to it, and the layer made of them."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from repro_env.edges import process
+from repro_env.edges.files import os_errors
+from repro_env.errors import BuildError
+from repro_env.image import tar
+from repro_env.image.layer import Layer, LayerWriter
+from repro_env.image.store import Store
+from repro_env.image.wheel_layer import parents
+from repro_env.lock.model import Lock, LockedStep
+from repro_env.lock.places import IMAGE_ROOTS
+
+STEP_DOCUMENT = "repro/step.json"
+"""Where an image holds its step's slice of the lock."""
+
+_NEVER = {".git", ".repro", ".venv", "__pycache__"}
+_GIT_TIMEOUT = 60.0
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class CodeFile:
+    """One file of a step's code: its path in the project, where it is, its mode, and a symlink's target."""
+
+    path: str
+    source: Path
+    executable: bool = False
+    link: str = ""
+
+
+def code_files(step: LockedStep, lock: Lock, root: Path) -> tuple[CodeFile, ...]:
+    """Return the files of a step's code, sorted by path.
+
+    They are those its `code` globs name, a directory standing for all below it; without `code`, those git tracks in the
+    project, less every step's outputs and the data. Errors: `BuildError` when a glob matches nothing, when there is no
+    git repository to ask, or when a link leaves the project.
+    """
+    names = _globbed(step, root) if step.code is not None else _tracked(lock, root)
+    with os_errors(f"read the code of step {step.name}"):
+        return tuple(_code_file(name, root) for name in sorted(names))
+
+
+def code_layer(files: Sequence[CodeFile], document: bytes, store: Store) -> Layer:
+    """Return the layer that holds a step's code at `/repro/code` and its slice of the lock beside it."""
+    prefix = IMAGE_ROOTS.code.lstrip("/")
+    placed = {f"{prefix}/{file.path}": file for file in files}
+    directories = parents([*placed, f"{prefix}/x", STEP_DOCUMENT])
+    with store.writing() as (stream, keep):
+        writer = LayerWriter(stream)
+        for path in sorted((*directories, *placed, STEP_DOCUMENT), key=os.fsencode):
+            if path in directories:
+                writer.add(tar.Entry(path=path, kind="directory", mode=0o755))
+            elif path == STEP_DOCUMENT:
+                writer.add(tar.Entry(path=path, size=len(document)), document)
+            else:
+                _write(writer, path, placed[path])
+        layer = writer.finish("the step's code")
+        keep(layer.digest)
+    return layer
+
+
+def _write(writer: LayerWriter, path: str, file: CodeFile) -> None:
+    if file.link:
+        writer.add(tar.Entry(path=path, kind="symlink", mode=0o777, link=file.link))
+        return
+    with os_errors(f"read {file.path}"):
+        data = file.source.read_bytes()
+    writer.add(tar.Entry(path=path, mode=0o755 if file.executable else 0o644, size=len(data)), data)
+
+
+def _globbed(step: LockedStep, root: Path) -> set[str]:
+    names: set[str] = set()
+    for pattern in step.code or ():
+        matched = {name for path in sorted(root.glob(pattern)) for name in _below(path, root)}
+        if not matched:
+            hint = "correct the pattern, or create the file"
+            raise BuildError(f"step {step.name} has no code at {pattern!r}", f"nothing in {root} matches", hint)
+        names |= matched
+    return names
+
+
+def _below(path: Path, root: Path) -> Iterable[str]:
+    """Yield a file itself, or every file below a directory, without what is never code."""
+    if path.is_symlink() or not path.is_dir():
+        yield path.relative_to(root).as_posix()
+        return
+    for directory, subdirectories, names in os.walk(path):
+        subdirectories[:] = sorted(set(subdirectories) - _NEVER)
+        for name in names:
+            yield (Path(directory) / name).relative_to(root).as_posix()
+
+
+def _tracked(lock: Lock, root: Path) -> set[str]:
+    """Return what git tracks below the project, less outputs and data."""
+    words = ("git", "-C", root, "ls-files", "-z", "--cached", "--recurse-submodules")
+    listed = process.run(words, timeout=_GIT_TIMEOUT, check=False)
+    if listed.status:
+        hint = 'name the step\'s files with code = ["..."], or make the project a git repository'
+        raise BuildError("a step without `code` holds what git tracks, and git lists nothing", listed.stderr, hint)
+    produced = [path for step in lock.steps.values() for path in step.outputs.values()]
+    excluded = [PurePosixPath(path) for path in (*produced, *(data.path for data in lock.data.values()))]
+    names = (name for name in listed.stdout.split("\0") if name and os.path.lexists(root / name))
+    return {name for name in names if not any(PurePosixPath(name).is_relative_to(path) for path in excluded)}
+
+
+def _code_file(name: str, root: Path) -> CodeFile:
+    source = root / name
+    mode = source.lstat().st_mode
+    if stat.S_ISLNK(mode):
+        target = os.readlink(source)
+        landed = os.path.normpath(os.path.join(os.path.dirname(name), target))
+        if os.path.isabs(target) or landed.startswith(".."):
+            hint = "make the link relative and keep it inside the project, or leave it out of `code`"
+            raise BuildError(f"{name} is a link out of the project", f"it points to {target}", hint)
+        return CodeFile(name, source, link=target)
+    if not stat.S_ISREG(mode):
+        raise BuildError(f"{name} is not a regular file", hint="leave it out of `code`")
+    return CodeFile(name, source, executable=bool(mode & stat.S_IXUSR))

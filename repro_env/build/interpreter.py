@@ -1,0 +1,39 @@
+"""The layer between a base's Python and the wheels: `/opt/env` as a virtual environment of that Python."""
+
+from __future__ import annotations
+
+from repro_env.image import tar
+from repro_env.image.layer import Layer, LayerWriter
+from repro_env.image.store import Store
+from repro_env.image.wheel import PREFIX
+from repro_env.image.wheel_layer import parents
+from repro_env.lock.places import IMAGE_ROOTS
+from repro_env.values import PythonVersion
+
+
+def interpreter_layer(python: PythonVersion, version: str, store: Store) -> Layer:
+    """Return the layer that makes `/opt/env` a virtual environment of the base's `/usr/bin/python3.N`.
+
+    `version` is the full one. Source: PEP 405, `pyvenv.cfg`. The directories that runs mount on are made here too, so
+    that a read-only root filesystem has them.
+    """
+    program = f"python{python}"
+    settings = f"home = /usr/bin\ninclude-system-site-packages = false\nversion = {version}\n".encode()
+    links = {"python": program, "python3": program, program: f"/usr/bin/{program}"}
+    entries = {f"{PREFIX}/bin/{name}": target for name, target in links.items()}
+    mounts = [root.lstrip("/") for root in (IMAGE_ROOTS.code, IMAGE_ROOTS.input, IMAGE_ROOTS.output)]
+    packages = f"{PREFIX}/lib/{program}/site-packages"
+    directories = {*parents([*entries, f"{packages}/x", *(f"{mount}/x" for mount in mounts)])}
+    configuration = f"{PREFIX}/pyvenv.cfg"
+    with store.writing() as (stream, keep):
+        writer = LayerWriter(stream)
+        for path in sorted((*directories, *entries, configuration), key=str.encode):
+            if path in directories:
+                writer.add(tar.Entry(path=path, kind="directory", mode=0o755))
+            elif path == configuration:
+                writer.add(tar.Entry(path=path, size=len(settings)), settings)
+            else:
+                writer.add(tar.Entry(path=path, kind="symlink", mode=0o777, link=entries[path]))
+        layer = writer.finish(f"Python {version} at /{PREFIX}")
+        keep(layer.digest)
+    return layer

@@ -1,0 +1,168 @@
+"""The native backend: a lock's step to an image in the store, offline, from blobs that are already there."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from repro_env.build.code import code_files, code_layer
+from repro_env.build.interpreter import interpreter_layer
+from repro_env.build.layout import group_wheels
+from repro_env.edges.report import Reporter
+from repro_env.image.debian import build_base_layers
+from repro_env.image.layer import Layer
+from repro_env.image.oci import Image, is_complete, read_image, write_image
+from repro_env.image.store import Store, canonical_json
+from repro_env.image.wheel_layer import WheelLayer, merge_paths, wheel_layer
+from repro_env.lock.model import Environment, Lock, LockedStep, Wheel
+from repro_env.lock.places import ENVIRONMENT, IMAGE_ROOTS, expand, input_place, output_place, variable
+from repro_env.values import Digest, Platform, PythonVersion
+
+PATH = f"{ENVIRONMENT}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Built:
+    """What was built of one step on one platform: both manifests' digests."""
+
+    step: str
+    platform: Platform
+    environment: Digest
+    image: Digest
+    reference: str
+    size: int  # of the step image's layers, compressed, in bytes
+    layers: int
+    reused: bool  # the environment image was there already
+
+
+@dataclass(frozen=True, slots=True)
+class Builder:
+    """What building needs at hand. `pool` makes layers at once; no digest depends on how many workers it has."""
+
+    store: Store
+    pool: ThreadPoolExecutor
+    report: Reporter
+
+    def build(self, lock: Lock, step: LockedStep, platform: Platform, root: Path) -> Built:
+        """Build a step's environment image, if it is not there, and its step image, and name that in the store.
+
+        `root` is the project's directory. Errors: `BuildError`, `IntegrityError`, `StoreError`.
+        """
+        recorded = step.environments[platform].image
+        reused = recorded is not None and is_complete(self.store, recorded)
+        if recorded is not None and reused:
+            base, digest = read_image(self.store, recorded), recorded
+        else:
+            base = self.environment_image(lock, step, platform)
+            digest = write_image(base, self.store)
+        image = step_image(lock, step, platform, base, root=root, store=self.store)
+        reference = f"{lock.project}/{step.name}:{platform.architecture}"
+        return Built(
+            step=step.name,
+            platform=platform,
+            environment=digest,
+            image=write_image(image, self.store, reference=reference),
+            reference=reference,
+            size=image.size,
+            layers=len(image.layers),
+            reused=reused,
+        )
+
+    def environment_image(self, lock: Lock, step: LockedStep, platform: Platform) -> Image:
+        """Return the image of a step's base, interpreter and packages. It names neither the step nor the project."""
+        environment = step.environments[platform]
+        root = lock.bases[step.base].roots[platform]
+        beneath = self.pool.submit(build_base_layers, root, self.store)
+        packages = self._wheel_layers(environment, step.python)
+        interpreter = interpreter_layer(step.python, environment.interpreter, self.store)
+        return Image(
+            platform=platform,
+            layers=(*beneath.result(), interpreter, *packages),
+            env={"PATH": PATH, "LANG": "C.UTF-8", "VIRTUAL_ENV": ENVIRONMENT},
+            command=("python",),
+        )
+
+    def _wheel_layers(self, environment: Environment, python: PythonVersion) -> tuple[Layer, ...]:
+        """Make the layers of an environment's wheels, the largest first, and check that none writes over another."""
+        groups = _groups(environment.wheels)
+        with self.report.task("making layers", sum(wheel.size for wheel in environment.wheels)) as task:
+
+            def make(group: _Group) -> WheelLayer:
+                made = wheel_layer(group.wheels, python, self.store, layout=environment.layout, comment=group.comment)
+                task.advance(group.size)
+                return made
+
+            largest_first = sorted(groups, key=lambda group: -group.size)
+            made = dict(zip(largest_first, self.pool.map(make, largest_first), strict=True))
+        layers = [made[group] for group in groups]
+        merge_paths(layers)
+        return tuple(layer.layer for layer in layers)
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """The wheels of one layer, in the order the image holds the layers."""
+
+    wheels: tuple[Wheel, ...]
+
+    @property
+    def size(self) -> int:
+        return sum(wheel.size for wheel in self.wheels)
+
+    @property
+    def comment(self) -> str:
+        return ", ".join(f"{wheel.name} {wheel.version}" for wheel in self.wheels)
+
+
+def _groups(wheels: tuple[Wheel, ...]) -> list[_Group]:
+    alone, bundle = group_wheels(wheels)
+    groups = [_Group((wheel,)) for wheel in alone]
+    return [*groups, _Group(bundle)] if bundle else groups
+
+
+def step_image(lock: Lock, step: LockedStep, platform: Platform, base: Image, *, root: Path, store: Store) -> Image:
+    """Return the environment image with the step's code, its slice of the lock and its command on top."""
+    layer = code_layer(code_files(step, lock, root), canonical_json(step_document(lock, step, platform)), store)
+    inputs, outputs = step_places(lock, step)
+    named = {variable("INPUT", name): place for name, place in inputs.items()}
+    named |= {variable("OUTPUT", name): place for name, place in outputs.items()}
+    image = base.with_layers(layer)
+    return Image(
+        platform=platform,
+        layers=image.layers,
+        env={**base.env, **named, "REPRO_STEP": step.name, **step.env},
+        command=expand(step.command, inputs=inputs, outputs=outputs),
+        workdir=IMAGE_ROOTS.code,
+        labels={"org.opencontainers.image.title": f"{lock.project}/{step.name}"},
+    )
+
+
+def step_places(lock: Lock, step: LockedStep) -> tuple[dict[str, str], dict[str, str]]:
+    """Return where a step's inputs and outputs stand in its image, by name."""
+    inputs = {}
+    for name in step.inputs:
+        upstream, _, output = name.partition(".")
+        declared = lock.steps[upstream].outputs[output] if output else lock.data[name].path
+        inputs[name] = input_place(IMAGE_ROOTS, name, declared)
+    return inputs, {name: output_place(IMAGE_ROOTS, path) for name, path in step.outputs.items()}
+
+
+def step_document(lock: Lock, step: LockedStep, platform: Platform) -> dict[str, Any]:
+    """Return a step's slice of the lock as its image carries it: what was pinned, without where it came from."""
+    environment = step.environments[platform]
+    root = lock.bases[step.base].roots[platform]
+    return {
+        "version": lock.version,
+        "project": lock.project,
+        "step": step.name,
+        "platform": str(platform),
+        "interpreter": environment.interpreter,
+        "command": list(step.command),
+        "inputs": {name: str(lock.data[name].digest) if name in lock.data else "" for name in step.inputs},
+        "outputs": dict(step.outputs),
+        "network": step.network,
+        "wheels": [{"name": w.name, "version": w.version, "sha256": w.sha256.hex} for w in environment.wheels],
+        "debian": [{"name": p.name, "version": p.version, "sha256": p.sha256.hex} for p in root.packages],
+    }

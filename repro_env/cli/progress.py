@@ -1,0 +1,116 @@
+"""How progress and notices reach a person: a live display on a terminal, plain lines elsewhere.
+
+Everything here goes to standard error, so that standard output holds a command's result and nothing else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import threading
+import time
+from collections.abc import Iterator
+
+import click
+
+from repro_env.edges.report import Reporter, Silent, Task
+from repro_env.values import format_size
+
+_PLAIN_EVERY = 10.0
+"""Seconds between two plain lines about one task."""
+
+
+@contextlib.contextmanager
+def reporter(*, quiet: bool = False) -> Iterator[Reporter]:
+    """Give the reporter that fits standard error: live on a terminal, lines in a pipe, nothing when quiet."""
+    if quiet:
+        yield Silent()
+    elif sys.stderr.isatty():
+        yield from _live()
+    else:
+        yield PlainReporter()
+
+
+class PlainReporter:
+    """Lines for pipes and CI logs: one at the end of each task, and one now and then while it lasts."""
+
+    def note(self, text: str) -> None:
+        """Print the line."""
+        click.echo(text, err=True)
+
+    def warn(self, text: str) -> None:
+        """Print the lines, marked."""
+        click.echo(f"{click.style('warning:', fg='yellow', bold=True)} {text}", err=True)
+
+    @contextlib.contextmanager
+    def task(self, title: str, total: int | None, *, unit: str = "bytes") -> Iterator[Task]:
+        """Count, and print how far it is."""
+        task = _PlainTask(title, total, unit)
+        yield task
+        task.finish()
+
+
+class _PlainTask:
+    def __init__(self, title: str, total: int | None, unit: str) -> None:
+        self._title, self._total, self._unit = title, total, unit
+        self._done = 0
+        self._started = self._said = time.monotonic()
+        self._lock = threading.Lock()
+
+    def advance(self, amount: int) -> None:
+        with self._lock:
+            self._done += amount
+            if time.monotonic() - self._said > _PLAIN_EVERY:
+                self._said = time.monotonic()
+                whole = f" of {self._amount(self._total)}" if self._total else ""
+                click.echo(f"{self._title}: {self._amount(self._done)}{whole}", err=True)
+
+    def finish(self) -> None:
+        if self._done:
+            took = time.monotonic() - self._started
+            click.echo(f"{self._title}: {self._amount(self._done)} in {took:.1f} s", err=True)
+
+    def _amount(self, count: int) -> str:
+        return format_size(count) if self._unit == "bytes" else f"{count} {self._unit}"
+
+
+def _live() -> Iterator[Reporter]:
+    from rich.console import Console  # noqa: PLC0415 - a tenth of a second that pipes and CI need not pay
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn  # noqa: PLC0415
+
+    console = Console(stderr=True, highlight=False)
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=30),
+        TextColumn("{task.fields[amount]}"),
+        TimeRemainingColumn(compact=True),
+    )
+    with Progress(*columns, console=console, transient=True) as progress:
+
+        class Live:
+            def note(self, text: str) -> None:
+                console.print(text, markup=False)
+
+            def warn(self, text: str) -> None:
+                console.print("[bold yellow]warning:[/] ", end="")
+                console.print(text, markup=False)
+
+            @contextlib.contextmanager
+            def task(self, title: str, total: int | None, *, unit: str = "bytes") -> Iterator[Task]:
+                bar = progress.add_task(title, total=total, amount="")
+
+                class LiveTask:
+                    done = 0
+
+                    def advance(self, amount: int) -> None:
+                        self.done += amount
+                        shown = format_size(self.done) if unit == "bytes" else f"{self.done} {unit}"
+                        progress.update(bar, advance=amount, amount=shown)
+
+                try:
+                    yield LiveTask()
+                finally:
+                    progress.remove_task(bar)
+
+        yield Live()

@@ -1,0 +1,118 @@
+"""Finding and reading what a command works on: the project, its lock, the store."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from repro_env.config.model import Project, Step
+from repro_env.config.read import read_project
+from repro_env.edges.files import os_errors
+from repro_env.errors import ConfigError, LockError
+from repro_env.lock.model import Lock
+from repro_env.lock.request import request_digests, request_files
+from repro_env.values import Digest
+
+LOCK_FILE = "repro.lock"
+_PROJECT_FILE = "repro.toml"
+_PYPROJECT = "pyproject.toml"
+_TABLE = ("tool", "repro")
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """A project on disk: where it is, what it says, and the digests of what its lock is made from."""
+
+    root: Path
+    project: Project
+    sources: Mapping[str, str]
+    digests: Mapping[str, Digest]
+
+    @property
+    def lock_path(self) -> Path:
+        """Where the lock is, or will be."""
+        return self.root / LOCK_FILE
+
+    def step(self, name: str) -> Step:
+        """Return the step of that name. Errors: `ConfigError` naming the nearest one."""
+        self.check_steps((name,))
+        return self.project.steps[name]
+
+    def check_steps(self, names: tuple[str, ...]) -> None:
+        """Check that every name is a step's. Errors: `ConfigError` naming the nearest one."""
+        for name in names:
+            if name not in self.project.steps:
+                raise _no_step(name, self.project)
+
+
+def open_workspace() -> Workspace:
+    """Read the project that the current directory is in. Errors: `ConfigError` with every problem."""
+    root, path, table = _find(Path.cwd())
+    text = _read(path)
+    project = read_project(text, file=path.name, table=table)
+    sources = request_files(project, lambda name: _read_optional(root / name))
+    return Workspace(root, project, sources, request_digests(project, sources))
+
+
+def read_lock(workspace: Workspace) -> Lock | None:
+    """Return the project's lock, or None if there is none. Errors: `LockError` when it is damaged or too new."""
+    from repro_env.lock.parse import parse_lock  # noqa: PLC0415 - not needed where there is no lock
+
+    text = _read_optional(workspace.lock_path)
+    return None if text is None else parse_lock(text, file=LOCK_FILE)
+
+
+def fresh_lock(workspace: Workspace) -> Lock:
+    """Return the lock, which is of this project as it stands. Errors: `LockError` when missing or stale."""
+    from repro_env.lock.drift import drift  # noqa: PLC0415 - only once there is a lock
+
+    lock = read_lock(workspace)
+    if lock is None:
+        raise LockError(f"there is no {LOCK_FILE}", f"in {workspace.root}", "run `repro lock`")
+    changes = drift(lock, workspace.project, workspace.digests)
+    if changes:
+        raise LockError(f"{LOCK_FILE} is out of date", "\n".join(map(str, changes)), "run `repro lock`")
+    return lock
+
+
+def store_root() -> Path:
+    """Return where the store is: `$REPRO_STORE`, else `repro` in the user's cache directory (XDG base directories)."""
+    if chosen := os.environ.get("REPRO_STORE"):
+        return Path(chosen).absolute()
+    cache = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
+    return Path(cache) / "repro"
+
+
+def _find(start: Path) -> tuple[Path, Path, tuple[str, ...]]:
+    for directory in (start, *start.parents):
+        if (directory / _PROJECT_FILE).is_file():
+            return directory, directory / _PROJECT_FILE, ()
+        pyproject = directory / _PYPROJECT
+        if pyproject.is_file() and "[tool.repro" in _read(pyproject):
+            return directory, pyproject, _TABLE
+    why = f"neither {start} nor a directory above it has {_PROJECT_FILE}, or [tool.repro] in {_PYPROJECT}"
+    raise ConfigError("this is not a repro project", why, "write a repro.toml, or try `repro demo`")
+
+
+def _read(path: Path) -> str:
+    with os_errors(f"read {path}"):
+        data = path.read_bytes()
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path.name} is not UTF-8", str(error)) from error
+
+
+def _read_optional(path: Path) -> str | None:
+    return _read(path) if path.is_file() else None
+
+
+def _no_step(name: str, project: Project) -> ConfigError:
+    from difflib import get_close_matches  # noqa: PLC0415 - only for a mistake
+
+    near = get_close_matches(name, project.steps, n=1)
+    known = ", ".join(project.steps)
+    hint = f"did you mean {near[0]!r}?" if near else ""
+    return ConfigError(f"there is no step {name!r} in {project.file}", f"its steps are {known}", hint)
