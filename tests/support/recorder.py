@@ -1,0 +1,55 @@
+"""A web server on loopback that records the headers it is sent and answers what a test says.
+
+with record(answers) as (url, requests): ...
+
+`answers` maps a path to `(status, headers, body)`; `requests` collects `(path, headers)`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.server
+import socket
+import threading
+from collections.abc import Iterator, Mapping
+
+Answer = tuple[int, Mapping[str, str], bytes]
+
+
+@contextlib.contextmanager
+def record(answers: Mapping[str, Answer]) -> Iterator[tuple[str, list[tuple[str, dict[str, str]]]]]:
+    """Serve until the block ends. A path without an answer is 404; `Host` is what the client connected to."""
+    requests: list[tuple[str, dict[str, str]]] = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            requests.append((self.path, {name.lower(): value for name, value in self.headers.items()}))
+            status, headers, body = answers.get(self.path, (404, {}, b""))
+            self.send_response(status)
+            for name, value in {"Content-Length": str(len(body)), **headers}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
+            """Say nothing."""
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}", requests
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def unused_port() -> int:
+    """Return a port on loopback that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
