@@ -66,7 +66,10 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Project:
-    """A whole `repro.toml`. `file` is its name as messages show it. Steps stand in dependency order."""
+    """A whole `repro.toml`. `file` is its name as messages show it. Steps stand in dependency order.
+
+    `text` and the `table` inside it are what it was read from, so that a later problem can be given its line.
+    """
 
     name: str
     file: str
@@ -74,3 +77,5 @@ class Project:
     bases: Mapping[str, DebianBase]
     data: Mapping[str, Data]
     steps: Mapping[str, Step]
+    text: str = field(default="", compare=False, repr=False)
+    table: tuple[str, ...] = field(default=(), compare=False, repr=False)

@@ -9,14 +9,24 @@ A runtime without an image (venv) uses other roots with the same shape below the
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-ENVIRONMENT = "/opt/env"
+from repro_env.config.placeholders import placeholders, substitute, variable
 
-_PLACEHOLDER = re.compile(r"\{(data|output)\.([A-Za-z0-9_-]+)(?:@([A-Za-z0-9_-]+))?\}")
+__all__ = [
+    "ENVIRONMENT",
+    "IMAGE_ROOTS",
+    "Roots",
+    "expand",
+    "input_place",
+    "output_place",
+    "placeholders",
+    "variable",
+]
+
+ENVIRONMENT = "/opt/env"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,33 +51,10 @@ def output_place(roots: Roots, declared_path: str) -> str:
     return f"{roots.output}/{declared_path}"
 
 
-def placeholders(word: str) -> Iterable[tuple[str, str]]:
-    """Yield `(kind, name)` of each placeholder in a command's word.
-
-    `{data.raw}` gives `("input", "raw")`, `{output.table@clean}` gives `("input", "clean.table")`, `{output.model}` gives
-    `("output", "model")`. Anything else in braces is the command's own text.
-    """
-    for match in _PLACEHOLDER.finditer(word):
-        yield _reference(match)
-
-
 def expand(command: Iterable[str], *, inputs: Mapping[str, str], outputs: Mapping[str, str]) -> tuple[str, ...]:
     """Return the command with each placeholder replaced by its place. Errors: `KeyError` for an unknown name."""
 
-    def place(match: re.Match[str]) -> str:
-        kind, name = _reference(match)
+    def place(kind: str, name: str) -> str:
         return (inputs if kind == "input" else outputs)[name]
 
-    return tuple(_PLACEHOLDER.sub(place, word) for word in command)
-
-
-def _reference(match: re.Match[str]) -> tuple[str, str]:
-    kind, name, step = match.groups()
-    if kind == "data":
-        return "input", name
-    return ("input", f"{step}.{name}") if step else ("output", name)
-
-
-def variable(prefix: str, name: str) -> str:
-    """Return the environment variable that carries a place: `REPRO_DATA_RAW`, `REPRO_OUTPUT_TABLE`."""
-    return f"REPRO_{prefix}_{re.sub(r'[^A-Za-z0-9]', '_', name).upper()}"
+    return tuple(substitute(word, place) for word in command)

@@ -1,0 +1,149 @@
+"""In what a lock is not, or no longer, what its project asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from repro_env.config.model import DebianBase, Project, Step
+from repro_env.lock.model import Environment, Lock, LockedBase, LockedStep
+from repro_env.values import Digest, Platform
+
+_COMPARED = ("base", "python", "command", "inputs", "outputs", "code", "env", "network")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drift:
+    """One difference. `key` is that of the request in `[inputs]`, or `project`; `change` is in people's words."""
+
+    key: str
+    change: str
+
+    def __str__(self) -> str:
+        kind, _, name = self.key.removesuffix(".python").partition(".")
+        return f"{kind} {name}: {self.change}" if name else f"{kind}: {self.change}"
+
+
+def drift(lock: Lock, project: Project, digests: Mapping[str, Digest]) -> tuple[Drift, ...]:
+    """Return every difference, none for a fresh lock. `digests` is what `request_digests` returned for the project."""
+    return (
+        *_project(lock, project),
+        *_bases(lock, project, digests),
+        *_data(lock, project, digests),
+        *_steps(lock, project, digests),
+    )
+
+
+def stale_requests(lock: Lock, digests: Mapping[str, Digest]) -> frozenset[str]:
+    """Return the keys of `digests` that the lock was not made from: what has to be resolved again."""
+    return frozenset(key for key, digest in digests.items() if lock.inputs.get(key) != digest)
+
+
+def locked_step(step: Step, environments: Mapping[Platform, Environment]) -> LockedStep:
+    """Return what the lock holds of a step whose packages were resolved to these environments."""
+    return LockedStep(
+        name=step.name,
+        base=step.base,
+        python=step.python.version,
+        command=step.command,
+        inputs=step.inputs,
+        outputs=step.outputs,
+        code=step.code,
+        env=step.env,
+        network=step.network,
+        environments=environments,
+    )
+
+
+def _project(lock: Lock, project: Project) -> Iterator[Drift]:
+    if lock.project != project.name:
+        yield Drift(key="project", change=f"name changed from {lock.project} to {project.name}")
+    before, after = _locked_platforms(lock), set(project.platforms)
+    if before:
+        for platform in sorted(after - before):
+            yield Drift(key="project", change=f"platform {platform} is new")
+        for platform in sorted(before - after):
+            yield Drift(key="project", change=f"platform {platform} was removed")
+
+
+def _locked_platforms(lock: Lock) -> set[Platform]:
+    return {platform for base in lock.bases.values() for platform in base.roots}
+
+
+def _bases(lock: Lock, project: Project, digests: Mapping[str, Digest]) -> Iterator[Drift]:
+    yield from _presence("base", lock.bases, project.bases)
+    for name, base in project.bases.items():
+        key, locked = f"base.{name}", lock.bases.get(name)
+        if locked is not None and lock.inputs.get(key) != digests.get(key):
+            change = _base_change(base, locked) or _interpreter_change(name, lock, project)
+            if change or _same_platforms(lock, project):
+                yield Drift(key=key, change=change or "packages or mirror changed")
+
+
+def _base_change(base: DebianBase, locked: LockedBase) -> str:
+    if locked.suite != base.debian:
+        return f"suite changed from {locked.suite} to {base.debian}"
+    held = {package.name for root in locked.roots.values() for package in root.packages}
+    new = [name for name in base.packages if name not in held]
+    return f"packages changed: {', '.join(new)} {'is' if len(new) == 1 else 'are'} new" if new else ""
+
+
+def _interpreter_change(name: str, lock: Lock, project: Project) -> str:
+    before = sorted({step.python for step in lock.steps.values() if step.base == name})
+    after = sorted({step.python.version for step in project.steps.values() if step.base == name})
+    texts = (", ".join(map(str, versions)) or "none" for versions in (before, after))
+    return f"interpreters of its steps changed from {' to '.join(texts)}" if before != after else ""
+
+
+def _data(lock: Lock, project: Project, digests: Mapping[str, Digest]) -> Iterator[Drift]:
+    yield from _presence("data", lock.data, project.data)
+    for name, data in project.data.items():
+        key, locked = f"data.{name}", lock.data.get(name)
+        if locked is None:
+            continue
+        if locked.path != data.path:
+            yield Drift(key=key, change=f"path changed from {locked.path} to {data.path}")
+        elif lock.inputs.get(key) != digests.get(key):
+            yield Drift(key=key, change="was never pinned by this lock")
+
+
+def _steps(lock: Lock, project: Project, digests: Mapping[str, Digest]) -> Iterator[Drift]:
+    yield from _presence("step", lock.steps, project.steps)
+    for name, step in project.steps.items():
+        locked = lock.steps.get(name)
+        if locked is None:
+            continue
+        changed = _changed_fields(step, locked)
+        for field in changed:
+            yield Drift(key=f"step.{name}", change=f"{field} changed")
+        python, whole = f"step.{name}.python", f"step.{name}"
+        if lock.inputs.get(python) != digests.get(python):
+            if "python" not in changed and not _explained(step, lock, project):
+                yield Drift(key=python, change="requirements changed")
+        elif not changed and lock.inputs.get(whole) != digests.get(whole):
+            yield Drift(key=whole, change="changed")
+
+
+def _changed_fields(step: Step, locked: LockedStep) -> list[str]:
+    now = locked_step(step, locked.environments)
+    return [name for name in _COMPARED if getattr(now, name) != getattr(locked, name)]
+
+
+def _explained(step: Step, lock: Lock, project: Project) -> bool:
+    """Whether another difference already says why the step's packages have to be resolved again."""
+    base = lock.bases.get(lock.steps[step.name].base)
+    same_suite = base is not None and base.suite == project.bases[step.base].debian
+    return not same_suite or not _same_platforms(lock, project)
+
+
+def _same_platforms(lock: Lock, project: Project) -> bool:
+    return _locked_platforms(lock) == set(project.platforms)
+
+
+def _presence(kind: str, locked: Mapping[str, object], asked: Mapping[str, object]) -> Iterator[Drift]:
+    for name in asked:
+        if name not in locked:
+            yield Drift(key=f"{kind}.{name}", change="new")
+    for name in sorted(locked):
+        if name not in asked:
+            yield Drift(key=f"{kind}.{name}", change="removed")

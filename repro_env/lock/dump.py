@@ -1,0 +1,214 @@
+"""A lock as text: the same content always gives the same bytes.
+
+Keys stand in a fixed order and names are sorted; each package is on lines of its own, so that a diff reads well and
+two branches merge. What is empty or as by default is left out.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+
+from repro_env.lock.model import (
+    DebianRoot,
+    DebianSource,
+    Environment,
+    Lock,
+    LockedBase,
+    LockedData,
+    LockedStep,
+    Wheel,
+)
+
+HEADER = "# Written by repro lock, for review and for git. To change it, edit repro.toml and lock again."
+
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+\Z")
+_ESCAPED = re.compile(r'[\x00-\x1f\x7f"\\]')
+_ESCAPES = {"\b": "\\b", "\t": "\\t", "\n": "\\n", "\f": "\\f", "\r": "\\r", '"': '\\"', "\\": "\\\\"}
+
+Value = str | int | bool
+
+
+def dump_lock(lock: Lock) -> str:
+    """Return the canonical text. Two locks that are equal give equal texts, and `parse_lock` gives the lock back.
+
+    One wheel (name, version, SHA-256) that is given with several URLs is written with the first of them in sorted
+    order: the hash is the identity.
+    """
+    wheels = {(wheel.name, wheel.version, wheel.sha256): wheel for wheel in reversed(lock.wheels)}
+    listed = tuple(sorted(wheels.values()))
+    names = references(listed)
+    blocks = [_head(lock)]
+    for base_name in sorted(lock.bases):
+        blocks.extend(_base(lock.bases[base_name]))
+    blocks.extend(_wheel(wheel) for wheel in listed)
+    for step_name in sorted(lock.steps):
+        blocks.extend(_step(lock.steps[step_name], names))
+    blocks.extend(_data(lock.data[name]) for name in sorted(lock.data))
+    return "\n\n".join("\n".join(block) for block in blocks) + "\n"
+
+
+def references(wheels: Iterable[Wheel]) -> dict[tuple[str, str, str], str]:
+    """Return how a step's list names each wheel, by name, version and hexadecimal hash.
+
+    That is the wheel's short reference; where several wheels share one, all of these are named by their whole hash.
+    """
+    groups: dict[str, list[Wheel]] = {}
+    for wheel in wheels:
+        groups.setdefault(wheel.reference, []).append(wheel)
+    return {
+        (wheel.name, wheel.version, wheel.sha256.hex): short if len(group) == 1 else long_reference(wheel)
+        for short, group in groups.items()
+        for wheel in group
+    }
+
+
+def long_reference(wheel: Wheel) -> str:
+    """Return a reference with the whole hash, for wheels that share the short one."""
+    return f"{wheel.name}=={wheel.version} {wheel.sha256}"
+
+
+def _head(lock: Lock) -> list[str]:
+    lines = [HEADER, f"version = {lock.version}", f"project = {_string(lock.project)}", "", "[inputs]"]
+    return lines + [f"{_key(name)} = {_string(str(lock.inputs[name]))}" for name in sorted(lock.inputs)]
+
+
+def _base(base: LockedBase) -> Iterator[list[str]]:
+    yield [_header("base", base.name), f"suite = {_string(base.suite)}"]
+    for platform in sorted(base.roots):
+        yield [_header("base", base.name, str(platform)), *_root(base.roots[platform])]
+
+
+def _root(root: DebianRoot) -> Iterator[str]:
+    yield f"glibc = {_string(root.glibc)}"
+    yield f"python = {_string(root.python)}"
+    yield from _lines("sources", map(_source, root.sources))
+    packages = sorted(root.packages)
+    yield from _lines(
+        "packages",
+        (
+            _inline(
+                {
+                    "name": package.name,
+                    "version": package.version,
+                    "architecture": package.architecture,
+                    "url": package.url,
+                    "sha256": package.sha256.hex,
+                    "size": package.size,
+                    **({"extra": True} if package.extra else {}),
+                }
+            )
+            for package in packages
+        ),
+    )
+
+
+def _source(source: DebianSource) -> str:
+    return _inline(
+        {
+            "url": source.url,
+            "suite": source.suite,
+            "component": source.component,
+            "date": source.date,
+            "release": str(source.release),
+            "index": str(source.index),
+        }
+    )
+
+
+def _wheel(wheel: Wheel) -> list[str]:
+    return [
+        "[[package]]",
+        f"name = {_string(wheel.name)}",
+        f"version = {_string(wheel.version)}",
+        f"file = {_string(wheel.file)}",
+        f"url = {_string(wheel.url)}",
+        f"sha256 = {_string(wheel.sha256.hex)}",
+        f"size = {wheel.size}",
+    ]
+
+
+def _step(step: LockedStep, names: Mapping[tuple[str, str, str], str]) -> Iterator[list[str]]:
+    lines = [
+        _header("step", step.name),
+        f"base = {_string(step.base)}",
+        f"python = {_string(str(step.python))}",
+        f"command = {_array(step.command)}",
+    ]
+    if step.inputs:
+        lines.append(f"inputs = {_array(step.inputs)}")
+    if step.outputs:
+        lines.append(f"outputs = {_inline(step.outputs, in_order=False)}")
+    if step.code is not None:
+        lines.append(f"code = {_array(step.code)}")
+    if step.env:
+        lines.append(f"env = {_inline(step.env, in_order=False)}")
+    if step.network:
+        lines.append("network = true")
+    yield lines
+    for platform in sorted(step.environments):
+        yield [_header("step", step.name, str(platform)), *_environment(step.environments[platform], names)]
+
+
+def _environment(environment: Environment, names: Mapping[tuple[str, str, str], str]) -> Iterator[str]:
+    yield f"interpreter = {_string(environment.interpreter)}"
+    yield f"layout = {environment.layout}"
+    if environment.image is not None:
+        yield f"environment = {_string(str(environment.image))}"
+    wheels = sorted(environment.wheels)
+    yield from _lines("packages", (_string(names[wheel.name, wheel.version, wheel.sha256.hex]) for wheel in wheels))
+
+
+def _data(data: LockedData) -> list[str]:
+    return [
+        _header("data", data.name),
+        f"path = {_string(data.path)}",
+        f"kind = {_string(data.kind)}",
+        f"digest = {_string(str(data.digest))}",
+        f"files = {data.files}",
+        f"size = {data.size}",
+    ]
+
+
+def _header(*keys: str) -> str:
+    return f"[{'.'.join(map(_key, keys))}]"
+
+
+def _key(key: str) -> str:
+    return key if _BARE_KEY.match(key) else _string(key)
+
+
+def _lines(key: str, items: Iterable[str]) -> Iterator[str]:
+    """Yield an array with one item a line."""
+    written = [f"  {item}," for item in items]
+    if written:
+        yield from (f"{key} = [", *written, "]")
+    else:
+        yield f"{key} = []"
+
+
+def _array(items: Iterable[str]) -> str:
+    return f"[{', '.join(map(_string, items))}]"
+
+
+def _inline(values: Mapping[str, Value], *, in_order: bool = True) -> str:
+    names = values if in_order else sorted(values)
+    return "{ " + ", ".join(f"{_key(name)} = {_value(values[name])}" for name in names) + " }"
+
+
+def _value(value: Value) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value) if isinstance(value, int) else _string(value)
+
+
+def _string(text: str) -> str:
+    """Return a TOML basic string.
+
+    Source: https://toml.io/en/v1.0.0#string
+    """
+    return '"' + _ESCAPED.sub(_escape, text) + '"'
+
+
+def _escape(match: re.Match[str]) -> str:
+    return _ESCAPES.get(match[0]) or f"\\u{ord(match[0]):04x}"

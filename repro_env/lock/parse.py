@@ -1,0 +1,307 @@
+"""The one door for a lock's text: it is a whole, consistent lock, or a `LockError` says where it is not."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from repro_env.config.checks import inside_path
+from repro_env.config.document import DocumentError, read_document
+from repro_env.config.lines import KeyPath, key_lines, nearest_line
+from repro_env.config.problems import key_text
+from repro_env.errors import LockError, Problem
+from repro_env.lock.dump import long_reference
+from repro_env.lock.fields import Fields, InvalidLockError
+from repro_env.lock.model import (
+    LAYOUT,
+    VERSION,
+    DebianPackage,
+    DebianRoot,
+    DebianSource,
+    Environment,
+    Lock,
+    LockedBase,
+    LockedData,
+    LockedStep,
+    Wheel,
+)
+from repro_env.values import Digest, Platform, PythonVersion, check_identifier, normalise_name
+
+_CONFLICT = re.compile(r"^(?:<{7}|\|{7}|={7}|>{7})(?: |\r?$)", re.MULTILINE)
+_WHEEL_FILE = re.compile(r"[^/\\\x00-\x1f]+\.whl\Z")
+_DATE = re.compile(r"\d{8}T\d{6}Z\Z")
+_DATA_KINDS = ("file", "directory")
+
+_RESTORE = "restore it from version control, or remove it and run repro lock"
+_UPGRADE = "upgrade it: pip install --upgrade repro-env"
+
+
+def parse_lock(text: str, *, file: str = "repro.lock") -> Lock:
+    """Return the lock that a text holds. `file` is its name as messages show it.
+
+    `parse_lock(dump_lock(lock)) == lock`, and for a text that `dump_lock` wrote, the reverse. Errors: `LockError` for
+    what is not TOML, holds a merge conflict, is of a newer version, or has a wrong, missing, unknown or dangling entry.
+    """
+    try:
+        document = read_document(text)
+    except DocumentError as error:
+        raise _unreadable(text, file, error) from error
+    _refuse_newer("version", document.get("version"), VERSION, file)
+    try:
+        return _lock(Fields(document, ()), file)
+    except InvalidLockError as error:
+        line = nearest_line(key_lines(text), error.path)
+        problem = Problem(file=file, line=line, key=key_text(error.path), message=error.message)
+        raise LockError(f"{file} is damaged", str(problem), _RESTORE) from error
+
+
+def _unreadable(text: str, file: str, error: DocumentError) -> LockError:
+    conflict = _CONFLICT.search(text)
+    if conflict is None:
+        problem = Problem(file=file, line=error.line, key="", message=f"not valid TOML: {error.message}")
+        return LockError(f"{file} is damaged", str(problem), _RESTORE)
+    line = text.count("\n", 0, conflict.start()) + 1
+    problem = Problem(file=file, line=line, key="", message=f"{conflict[0].strip()} is git's mark of a conflict")
+    hint = "take either side, such as with git checkout --ours repro.lock, then run repro lock"
+    return LockError(f"{file} holds an unresolved merge conflict", str(problem), hint)
+
+
+def _refuse_newer(what: str, found: object, known: int, file: str) -> None:
+    if type(found) is int and found > known:
+        why = f"{what} {found}, this one knows {known}"
+        raise LockError(f"{file} was written by a newer repro: {why}", "", _UPGRADE)
+
+
+def _lock(fields: Fields, file: str) -> Lock:
+    version = fields.number("version")
+    if version != VERSION:
+        raise fields.fail("version", f"expected {VERSION}, found {version}")
+    project = fields.parsed("project", check_identifier)
+    inputs = _inputs(fields)
+    bases = {name: _base(name, inner) for name, inner in fields.tables("base")}
+    wheels = _Wheels(fields.items("package") if fields.has("package") else [])
+    steps = {name: _step(name, inner, wheels, file) for name, inner in fields.tables("step")}
+    data = {name: _data(name, inner) for name, inner in fields.tables("data")}
+    fields.done()
+    lock = Lock(project=project, inputs=inputs, bases=bases, steps=steps, data=data, version=version)
+    _check_references(lock)
+    return lock
+
+
+def _inputs(fields: Fields) -> Mapping[str, Digest]:
+    try:
+        return {name: Digest.parse(value) for name, value in fields.text_map("inputs").items()}
+    except ValueError as error:
+        if isinstance(error, InvalidLockError):
+            raise
+        raise fields.fail("inputs", str(error)) from error
+
+
+def _base(name: str, fields: Fields) -> LockedBase:
+    _check_name(name, fields)
+    suite = fields.text("suite")
+    roots = {_platform(key, inner): _root(inner) for key, inner in fields.rest()}
+    fields.done()
+    return LockedBase(name=name, suite=suite, roots=roots)
+
+
+def _root(fields: Fields) -> DebianRoot:
+    root = DebianRoot(
+        glibc=fields.text("glibc"),
+        python=fields.text("python"),
+        sources=tuple(_each(fields, "sources", _source)),
+        packages=tuple(sorted(_each(fields, "packages", _debian_package))),
+    )
+    fields.done()
+    return root
+
+
+def _source(fields: Fields) -> DebianSource:
+    source = DebianSource(
+        url=fields.text("url"),
+        suite=fields.text("suite"),
+        component=fields.text("component"),
+        date=fields.parsed("date", _date),
+        release=fields.parsed("release", Digest.parse),
+        index=fields.parsed("index", Digest.parse),
+    )
+    fields.done()
+    return source
+
+
+def _debian_package(fields: Fields) -> DebianPackage:
+    package = DebianPackage(
+        name=fields.text("name"),
+        version=fields.text("version"),
+        architecture=fields.text("architecture"),
+        url=fields.text("url"),
+        sha256=fields.parsed("sha256", Digest),
+        size=fields.number("size"),
+        extra=fields.flag("extra"),
+    )
+    fields.done()
+    return package
+
+
+class _Wheels:
+    """The `[[package]]` blocks by the references that steps name them with."""
+
+    def __init__(self, blocks: list[Any]) -> None:
+        self._by_reference: dict[str, Wheel | None] = {}  # None: several share the short reference
+        for index, values in enumerate(blocks):
+            wheel = _wheel(Fields(values, ("package", index)))
+            short = wheel.reference
+            known = self._by_reference.get(short, wheel)
+            self._by_reference[long_reference(wheel)] = wheel
+            self._by_reference[short] = wheel if known is not None and known.sha256 == wheel.sha256 else None
+
+    def find(self, reference: str, path: KeyPath) -> Wheel:
+        wheel = self._by_reference.get(reference)
+        if wheel is None:
+            several = reference in self._by_reference
+            message = "is the reference of several packages" if several else "has no [[package]]"
+            raise InvalidLockError(path, f'"{reference}" {message}')
+        return wheel
+
+
+def _wheel(fields: Fields) -> Wheel:
+    wheel = Wheel(
+        name=fields.parsed("name", _normalised),
+        version=fields.text("version"),
+        file=fields.parsed("file", _wheel_file),
+        url=fields.text("url"),
+        sha256=fields.parsed("sha256", Digest),
+        size=fields.number("size"),
+    )
+    fields.done()
+    return wheel
+
+
+def _step(name: str, fields: Fields, wheels: _Wheels, file: str) -> LockedStep:
+    _check_name(name, fields)
+    outputs = fields.text_map("outputs") if fields.has("outputs") else {}
+    for output, path in outputs.items():
+        _check_path(path, (*fields.path, "outputs", output))
+    python = fields.parsed("python", PythonVersion.parse)
+    step = LockedStep(
+        name=name,
+        base=fields.text("base"),
+        python=python,
+        command=fields.texts("command"),
+        inputs=fields.texts("inputs") if fields.has("inputs") else (),
+        outputs=outputs,
+        code=fields.texts("code") if fields.has("code") else None,
+        env=fields.text_map("env") if fields.has("env") else {},
+        network=fields.flag("network"),
+        environments={_platform(key, inner): _environment(inner, python, wheels, file) for key, inner in fields.rest()},
+    )
+    fields.done()
+    return step
+
+
+def _environment(fields: Fields, python: PythonVersion, wheels: _Wheels, file: str) -> Environment:
+    layout = fields.number("layout")
+    _refuse_newer("layout", layout, LAYOUT, file)
+    interpreter = fields.text("interpreter")
+    if not interpreter.startswith(f"{python}."):
+        raise fields.fail("interpreter", f'expected a version of {python}, found "{interpreter}"')
+    path = (*fields.path, "packages")
+    found = [wheels.find(reference, (*path, index)) for index, reference in enumerate(fields.texts("packages"))]
+    environment = Environment(
+        interpreter=interpreter,
+        wheels=tuple(sorted(found)),
+        layout=layout,
+        image=fields.parsed("environment", Digest.parse) if fields.has("environment") else None,
+    )
+    fields.done()
+    return environment
+
+
+def _data(name: str, fields: Fields) -> LockedData:
+    _check_name(name, fields)
+    data = LockedData(
+        name=name,
+        path=fields.parsed("path", inside_path),
+        kind=fields.parsed("kind", _data_kind),
+        digest=fields.parsed("digest", Digest.parse),
+        files=fields.number("files"),
+        size=fields.number("size"),
+    )
+    fields.done()
+    return data
+
+
+def _check_references(lock: Lock) -> None:
+    """Refuse names of what is not in the lock, which is also how a file that was cut short shows itself."""
+    for name, step in lock.steps.items():
+        base = lock.bases.get(step.base)
+        if base is None:
+            raise InvalidLockError(("step", name, "base"), f"there is no [base.{step.base}]")
+        for platform in base.roots:
+            if platform not in step.environments:
+                raise InvalidLockError(("step", name), f"has no environment for {platform}, which base.{base.name} has")
+        for index, reference in enumerate(step.inputs):
+            if not _is_input(reference, lock):
+                raise InvalidLockError(("step", name, "inputs", index), f'nothing in the lock is called "{reference}"')
+    kinds: dict[str, Iterable[str]] = {"base": lock.bases, "data": lock.data, "step": lock.steps}
+    for key in lock.inputs:
+        kind, _, name = key.removesuffix(".python").partition(".")
+        if name not in kinds.get(kind, ()):
+            raise InvalidLockError(("inputs", key), "nothing in the lock is called so")
+
+
+def _is_input(reference: str, lock: Lock) -> bool:
+    name, dot, output = reference.partition(".")
+    if not dot:
+        return name in lock.data
+    return name in lock.steps and output in lock.steps[name].outputs
+
+
+def _each(fields: Fields, key: str, read: Any) -> Iterable[Any]:
+    return (read(Fields(values, (*fields.path, key, index))) for index, values in enumerate(fields.items(key)))
+
+
+def _check_name(name: str, fields: Fields) -> None:
+    try:
+        check_identifier(name)
+    except ValueError as error:
+        raise InvalidLockError(fields.path, str(error)) from error
+
+
+def _check_path(path: str, place: KeyPath) -> None:
+    try:
+        inside_path(path)
+    except ValueError as error:
+        raise InvalidLockError(place, str(error)) from error
+
+
+def _platform(key: str, fields: Fields) -> Platform:
+    try:
+        return Platform.parse(key)
+    except ValueError as error:
+        raise InvalidLockError(fields.path, str(error)) from error
+
+
+def _normalised(name: str) -> str:
+    if normalise_name(name) != name:
+        raise ValueError(f'expected the normalised name "{normalise_name(name)}", found "{name}"')
+    return name
+
+
+def _wheel_file(name: str) -> str:
+    if not _WHEEL_FILE.match(name):
+        raise ValueError(f"expected a wheel's file name, found {name!r}")
+    return name
+
+
+def _date(text: str) -> str:
+    if not _DATE.match(text):
+        raise ValueError(f"expected a date such as 20250131T120000Z, found {text!r}")
+    return text
+
+
+def _data_kind(text: str) -> str:
+    if text not in _DATA_KINDS:
+        raise ValueError(f"expected {' or '.join(_DATA_KINDS)}, found {text!r}")
+    return text

@@ -1,0 +1,92 @@
+"""Digests of what a lock is made from: equal where the request means the same, so comments and key order are nothing.
+
+The lock keeps them as `[inputs]`; comparing them with the project's is all that `repro lock --check` needs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from repro_env.config.model import DebianBase, Project, Step
+from repro_env.lock.requirements import requirement_lines
+from repro_env.lock.sources import PythonInputs, all_python_inputs
+from repro_env.values import Digest
+
+STANDARD_SET = 1
+"""Of the packages that every base holds unasked. Raised only when a base locked before would no longer do, because it
+makes every lock stale."""
+
+
+def request_digests(project: Project, sources: Mapping[str, str]) -> dict[str, Digest]:
+    """Return the digest of each request, by its key in the lock's `[inputs]`.
+
+    `base.NAME` and `data.NAME` are of those tables; `step.NAME.python` is of what decides the step's packages, and
+    `step.NAME` of all of the step. `sources` is what `request_files` returned. Errors: `ConfigError`.
+    """
+    digests = {f"base.{name}": _base(base, project) for name, base in project.bases.items()}
+    digests |= {f"data.{name}": _digest({"path": data.path}) for name, data in project.data.items()}
+    for name, inputs in all_python_inputs(project, sources).items():
+        step = project.steps[name]
+        python = _python(step, inputs, project)
+        digests[f"step.{name}.python"] = python
+        digests[f"step.{name}"] = _step(step, python)
+    return digests
+
+
+def _base(base: DebianBase, project: Project) -> Digest:
+    interpreters = {str(step.python.version) for step in project.steps.values() if step.base == base.name}
+    return _digest(
+        {
+            "debian": base.debian,
+            "packages": sorted(base.packages),
+            "mirror": base.mirror,
+            "standard": STANDARD_SET,
+            "interpreters": sorted(interpreters),  # the suite's own one may be among them
+            "platforms": _platforms(project),
+        }
+    )
+
+
+def _python(step: Step, inputs: PythonInputs, project: Project) -> Digest:
+    return _digest(
+        {
+            "version": str(step.python.version),
+            "suite": project.bases[step.base].debian,  # whose glibc decides the manylinux tag
+            "platforms": _platforms(project),
+            "dependencies": inputs.dependencies,
+            "group": inputs.group,
+            "script": inputs.script,
+            "requires-python": inputs.requires_python,
+            "roots": inputs.roots,
+            "files": {name: requirement_lines(text) for name, text in inputs.files.items()},
+            "uv": inputs.uv,
+        }
+    )
+
+
+def _step(step: Step, python: Digest) -> Digest:
+    return _digest(
+        {
+            "base": step.base,
+            "python": str(python),
+            "command": step.command,
+            "inputs": step.inputs,
+            "outputs": dict(step.outputs),
+            "code": step.code,
+            "env": dict(step.env),
+            "network": step.network,
+        }
+    )
+
+
+def _platforms(project: Project) -> list[str]:
+    return sorted(map(str, project.platforms))
+
+
+def _digest(content: Mapping[str, Any]) -> Digest:
+    # default=str: a uv configuration may hold dates
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), default=str)
+    return Digest(hashlib.sha256(text.encode()).hexdigest())
