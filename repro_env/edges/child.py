@@ -1,0 +1,261 @@
+"""A program that runs for as long as it likes: its streams go through live, our signals reach it, it dies with us.
+
+`process.run` is for programs that answer a question; this is for the one a person asked to run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import resource
+import select
+import signal
+import subprocess
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import BinaryIO
+
+from repro_env.errors import ToolError
+
+FORWARDED = (
+    signal.SIGINT,
+    signal.SIGTERM,
+    signal.SIGHUP,
+    signal.SIGQUIT,
+    signal.SIGUSR1,  # schedulers announce the end of an allocation with these two
+    signal.SIGUSR2,
+)
+
+_CHUNK = 1 << 16
+_SIGNALLED = 128
+_SET_CHILD_SUBREAPER = 36
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """How a program ended: `status` as a shell gives it, 128+N for signal N.
+
+    `peak_memory` is the largest resident set of any one of its processes, in bytes, and `cpu_seconds` what they used
+    together; None where that cannot be known.
+    """
+
+    status: int
+    peak_memory: int | None = None
+    cpu_seconds: float | None = None
+
+    @property
+    def signal(self) -> int | None:
+        """The number of the signal that ended it, as far as the status tells."""
+        return self.status - _SIGNALLED if _SIGNALLED < self.status < _SIGNALLED + signal.NSIG else None
+
+
+class Output:
+    """Where a step's output goes: our own two streams, byte for byte and at once, and a log if there is one."""
+
+    def __init__(self, log: BinaryIO | None) -> None:
+        self._log = log
+        self._lock = threading.Lock()
+        self._gone: set[int] = set()
+
+    def write(self, descriptor: int, data: bytes) -> None:
+        """Pass `data` on to our descriptor 1 or 2. A reader that went away does not stop the step."""
+        if self._log is not None:
+            with self._lock:
+                self._log.write(data)
+        view = memoryview(data)
+        while view and descriptor not in self._gone:
+            try:
+                view = view[os.write(descriptor, view) :]
+            except BlockingIOError:  # another program that shares our terminal made it so
+                select.select([], [descriptor], [])
+            except OSError:
+                self._gone.add(descriptor)
+
+
+@contextlib.contextmanager
+def output_to(log: Path | None) -> Iterator[Output]:
+    """Give the output of one run. Errors: `OSError` when the log cannot be opened."""
+    if log is None:
+        yield Output(None)
+        return
+    with log.open("wb", buffering=0) as stream:
+        yield Output(stream)
+
+
+@contextlib.contextmanager
+def forwarding(deliver: Callable[[int], None]) -> Iterator[None]:
+    """Hand every signal of `FORWARDED` that this process gets to `deliver`, and do nothing else about it.
+
+    Only the main thread may set handlers; elsewhere nothing is changed.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def handle(number: int, _frame: FrameType | None) -> None:
+        deliver(number)
+
+    before = {number: signal.getsignal(number) for number in FORWARDED}
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:  # nohup and the like: the step inherits that
+            signal.signal(number, handle)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def supervise(
+    arguments: Sequence[str | Path],
+    *,
+    env: Mapping[str, str],
+    output: Output | None,
+    deliver: Callable[[int, int], None],
+    cwd: Path | None = None,
+    pass_descriptors: Sequence[int] = (),
+    guard_group: bool = False,
+) -> Ended:
+    """Run a program in a session of its own, to the end of that session, and return how it ended.
+
+    The session keeps a terminal's Ctrl-C from reaching it twice: signals come to us, and `deliver(pid, number)` brings
+    each to where it belongs. With `output` None the program writes to our own streams directly. Standard input is ours.
+    With `guard_group` its process group is killed if we are.
+    Errors: `ToolError` when the program cannot be started.
+    """
+    started: list[int] = []
+    early: list[int] = []
+
+    def receive(number: int) -> None:
+        if started:
+            deliver(started[0], number)
+        else:
+            early.append(number)
+
+    with forwarding(receive), contextlib.ExitStack() as guards:
+        child = _start(arguments, env=env, output=output, cwd=cwd, pass_descriptors=pass_descriptors)
+        if guard_group:
+            guards.enter_context(guarded(["kill", "-KILL", f"-{child.pid}"]))
+        copying = _copying(child, output)
+        started.append(child.pid)
+        for number in early:
+            deliver(child.pid, number)
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        send_to_group(child.pid, signal.SIGKILL)  # what it left running would keep the streams open
+        _pid, status, usage = os.wait4(child.pid, 0)
+        child.returncode = os.waitstatus_to_exitcode(status)
+        for thread in copying:
+            thread.join()
+    return Ended(
+        status=shell_status(child.returncode),
+        peak_memory=usage.ru_maxrss * 1024,
+        cpu_seconds=usage.ru_utime + usage.ru_stime,
+    )
+
+
+def shell_status(code: int) -> int:
+    """Return 128+N for `code` -N, which stands for signal N, and any other code as it is."""
+    return code if code >= 0 else _SIGNALLED - code
+
+
+def _start(
+    arguments: Sequence[str | Path],
+    *,
+    env: Mapping[str, str],
+    output: Output | None,
+    cwd: Path | None,
+    pass_descriptors: Sequence[int],
+) -> subprocess.Popen[bytes]:
+    piped = None if output is None else subprocess.PIPE
+    words = [str(word) for word in arguments]
+    try:
+        return subprocess.Popen(
+            words,
+            env=dict(env),
+            cwd=cwd,
+            stdout=piped,
+            stderr=piped,
+            pass_fds=tuple(pass_descriptors),
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise ToolError(f"cannot run {words[0]}", error.strerror or str(error)) from error
+
+
+def _copying(child: subprocess.Popen[bytes], output: Output | None) -> list[threading.Thread]:
+    if output is None:
+        return []
+    assert child.stdout is not None
+    assert child.stderr is not None
+    pairs = ((child.stdout, 1), (child.stderr, 2))
+    threads = [threading.Thread(target=_copy, args=(stream, output, to), daemon=True) for stream, to in pairs]
+    for thread in threads:
+        thread.start()
+    return threads
+
+
+def _copy(stream: BinaryIO, output: Output, descriptor: int) -> None:
+    with stream:
+        while data := os.read(stream.fileno(), _CHUNK):
+            output.write(descriptor, data)
+
+
+def send(pid: int, number: int) -> None:
+    """Send a signal to one process; one that has ended is fine."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
+
+
+def send_to_group(pid: int, number: int) -> None:
+    """Send a signal to every process of the group that `pid` leads; a group that has ended is fine."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(pid, number)
+
+
+@contextlib.contextmanager
+def adopting() -> Iterator[None]:
+    """Become the parent of processes whose own parent ends, so that they can be waited for.
+
+    Source: prctl(2), PR_SET_CHILD_SUBREAPER.
+    """
+    libc = ctypes.CDLL(None)
+    libc.prctl(_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    try:
+        yield
+    finally:
+        libc.prctl(_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
+
+
+def wait_for_adopted(pid: int) -> resource.struct_rusage | None:
+    """Wait for the end of a process that became ours and return what it used; None if it never did."""
+    try:
+        return os.wait4(pid, 0)[2]
+    except ChildProcessError:
+        return None
+
+
+@contextlib.contextmanager
+def guarded(arguments: Sequence[str]) -> Iterator[None]:
+    """Run `arguments` if, and only if, this process dies inside the block, be it by SIGKILL.
+
+    A shell waits on a pipe whose other end only we hold: a line says that all is well, the end of the pipe that we are
+    gone.
+    """
+    with subprocess.Popen(
+        ["/bin/sh", "-c", 'read -r _ || "$@"', "sh", *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    ) as guard:
+        try:
+            yield
+        finally:
+            assert guard.stdin is not None
+            with contextlib.suppress(BrokenPipeError):
+                guard.stdin.write(b"\n")
+                guard.stdin.flush()

@@ -1,0 +1,96 @@
+"""An image as the stream that `docker load` reads, with the layers that the engine already has left out.
+
+An engine with its own layer store knows a layer by its chain of diff_ids and does not open the file of one that it has.
+One on containerd wants every blob, and reads the archive as an OCI layout: a full archive is both.
+Source: the moby project's image specification, version 1.2, "Combined Image JSON + Filesystem Changeset Format".
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from repro_env.edges import files
+from repro_env.image import tar
+from repro_env.image.oci import MANIFEST_TYPE, Image, descriptor, read_image
+from repro_env.image.store import Store, canonical_json
+from repro_env.values import Digest
+
+_CHUNK = 1 << 20
+
+
+def shared_layers(image: Image, known: Sequence[Sequence[str]]) -> int:
+    """Return how many of the image's lowest layers an engine has, given the `RootFS.Layers` of each of its images."""
+    own = [str(layer.diff_id) for layer in image.layers]
+    return max((_common(own, other) for other in known), default=0)
+
+
+def _common(own: Sequence[str], other: Sequence[str]) -> int:
+    count = 0
+    for mine, theirs in zip(own, other, strict=False):
+        if mine != theirs:
+            break
+        count += 1
+    return count
+
+
+def config_digest(store: Store, digest: Digest) -> Digest:
+    """Return the digest of the config that a manifest in the store names: what most engines call the image's ID."""
+    return Digest.parse(json.loads(store.read(digest))["config"]["digest"])
+
+
+def docker_archive(store: Store, digest: Digest, *, tag: str, skip: int = 0) -> Iterator[bytes]:
+    """Yield the archive of the image with this manifest, in pieces of about 1 MiB.
+
+    `skip` says how many of the lowest layers to leave out. Errors: `StoreError` when the store lacks a blob.
+    """
+    image = read_image(store, digest)
+    manifest, config = store.read(digest), store.read(config_digest(store, digest))
+    yield from _file("manifest.json", canonical_json([_entry(image, config, tag)]))
+    yield from _file(_path(Digest.of(config)), config)
+    if not skip:
+        yield from _file("oci-layout", b'{"imageLayoutVersion":"1.0.0"}')
+        yield from _file("index.json", canonical_json(_index(manifest, tag)))
+        yield from _file(_path(Digest.of(manifest)), manifest)
+    for layer in dict.fromkeys(layer.digest for layer in image.layers[skip:]):
+        yield from _blob(_path(layer), store.blob(layer))
+    yield tar.END_OF_ARCHIVE
+
+
+def _entry(image: Image, config: bytes, tag: str) -> dict[str, Any]:
+    return {
+        "Config": _path(Digest.of(config)),
+        "RepoTags": [tag],
+        "Layers": [_path(layer.digest) for layer in image.layers],
+    }
+
+
+def _index(manifest: bytes, tag: str) -> dict[str, Any]:
+    annotations = {
+        "io.containerd.image.name": f"docker.io/{tag}",
+        "org.opencontainers.image.ref.name": tag.rpartition(":")[2],
+    }
+    return {
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.index.v1+json",
+        "manifests": [{**descriptor(MANIFEST_TYPE, manifest), "annotations": annotations}],
+    }
+
+
+def _path(digest: Digest) -> str:
+    return f"blobs/sha256/{digest.hex}"
+
+
+def _file(path: str, data: bytes) -> Iterator[bytes]:
+    yield tar.header(tar.Entry(path=path, size=len(data))) + data + tar.padding(len(data))
+
+
+def _blob(path: str, source: Path) -> Iterator[bytes]:
+    with files.os_errors(f"read {source}"), source.open("rb") as stream:
+        size = source.stat().st_size
+        yield tar.header(tar.Entry(path=path, size=size))
+        while piece := stream.read(_CHUNK):
+            yield piece
+        yield tar.padding(size)

@@ -1,0 +1,180 @@
+"""One run from its fresh directory to its outputs in their places.
+
+A step writes below `.repro/runs/ID/output`, at the paths its outputs have in the project. When it succeeds each output
+takes its place there in one rename; when it does not, all of them stay where they are and the project is as it was.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from repro_env.edges import files
+from repro_env.edges.child import Ended
+from repro_env.errors import ReproError
+from repro_env.run.plan import RunPlan
+from repro_env.run.runtimes.base import Runtime
+
+LOG = "output.log"
+"""The name, in the run's directory, of what the step printed."""
+
+
+class OutputError(ReproError):
+    """A step ended well and yet did not make what it declares, or what it made cannot take its place."""
+
+    exit_status = 13
+    exec_status = 124
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How a run ended.
+
+    `wall_seconds` is the step's own time. `outputs` maps each output's name to where it is in the project; when the
+    step failed it is empty, and `kept` is the directory with whatever was written, or None if nothing was.
+    """
+
+    ended: Ended
+    started: datetime
+    finished: datetime
+    wall_seconds: float
+    outputs: Mapping[str, Path]
+    kept: Path | None
+    log: Path
+
+    @property
+    def status(self) -> int:
+        """The step's exit status, 128+N for signal N."""
+        return self.ended.status
+
+
+def make_run_directory(project: Path, run: str) -> Path:
+    """Make and return `.repro/runs/RUN` below the project. Errors: `StoreError`."""
+    directory = project / ".repro" / "runs" / run
+    with files.os_errors(f"make {directory}"):
+        directory.mkdir(parents=True)
+    return directory
+
+
+def execute(plan: RunPlan, runtime: Runtime, *, project: Path) -> Outcome:
+    """Run a plan and move what it made into the project.
+
+    `plan.output` is the directory to make; it stands in the run's own. Errors: the runtime's, `OutputError`,
+    `StoreError`.
+    """
+    log = plan.output.parent / LOG
+    _make_output_directory(plan)
+    started, clock = datetime.now(UTC), time.monotonic()
+    ended = runtime.run(plan, log=log)
+    finished, wall_seconds = datetime.now(UTC), time.monotonic() - clock
+    outputs = _take_outputs(plan, project) if ended.status == 0 else {}
+    _remove_empty(plan.output)
+    return Outcome(
+        ended=ended,
+        started=started,
+        finished=finished,
+        wall_seconds=wall_seconds,
+        outputs=outputs,
+        kept=plan.output if plan.output.exists() else None,
+        log=log,
+    )
+
+
+def _make_output_directory(plan: RunPlan) -> None:
+    with files.os_errors(f"make {plan.output}"):
+        plan.output.mkdir(parents=True)
+        for declared in plan.step.outputs.values():
+            (plan.output / declared).parent.mkdir(parents=True, exist_ok=True)
+
+
+def _take_outputs(plan: RunPlan, project: Path) -> dict[str, Path]:
+    _check_outputs(plan)
+    taken = {}
+    for name, declared in plan.step.outputs.items():
+        with files.os_errors(f"move output {name} to {declared}"):
+            move_into_place(plan.output / declared, project / declared)
+        taken[name] = project / declared
+    return taken
+
+
+def _check_outputs(plan: RunPlan) -> None:
+    wrong = []
+    for name, declared in plan.step.outputs.items():
+        made = plan.output / declared
+        if made.is_symlink():
+            wrong.append(f"{name}: {declared} is a symbolic link, which would lead nowhere outside the run")
+        elif not made.exists():
+            wrong.append(f"{name}: nothing was written at {plan.roots.output}/{declared}")
+    if wrong:
+        raise OutputError(
+            f"step {plan.step.name} ended well without making what it declares",
+            "\n".join(wrong),
+            f"what it did write is in {plan.output}; "
+            "give the command the place as {output.NAME}, or read it from REPRO_OUTPUT_NAME",
+        )
+
+
+def move_into_place(source: Path, target: Path) -> None:
+    """Let a file or directory take the place of what stands at `target`, or of nothing.
+
+    A reader finds the old one or the new one; only where a directory is replaced there is an instant with none, and it
+    comes back if the second rename fails. Across file systems the copy is made beside the target first.
+    Errors: `OSError`.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    beside = target.parent / f".{target.name}.{secrets.token_hex(4)}"
+    try:
+        os.rename(source, beside)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        _copy(source, beside)
+    try:
+        _swap(beside, target)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.rename(beside, source)
+        raise
+
+
+def _copy(source: Path, target: Path) -> None:
+    try:
+        if source.is_dir():
+            shutil.copytree(source, target, symlinks=True)
+        else:
+            shutil.copy2(source, target)
+    except BaseException:
+        files.remove_tree(target)
+        raise
+    files.remove_tree(source)
+
+
+def _swap(new: Path, target: Path) -> None:
+    if not new.is_dir() and not (target.is_dir() and not target.is_symlink()):
+        os.replace(new, target)
+        return
+    old = target.parent / f"{new.name}.old"
+    with contextlib.suppress(FileNotFoundError):
+        os.rename(target, old)
+    try:
+        os.rename(new, target)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(old, target)
+        raise
+    files.remove_tree(old)
+
+
+def _remove_empty(directory: Path) -> None:
+    """Remove a directory tree that holds nothing but directories."""
+    for path, _directories, _names in os.walk(directory, topdown=False):
+        with contextlib.suppress(OSError):
+            os.rmdir(path)

@@ -1,0 +1,169 @@
+"""What one run of a step is, before anything is started: command, environment, mounts, limits.
+
+A plan says what the step sees and is the same for every runtime that isolates; `runtimes/` turns it into each one's
+own words. Nothing of the caller's environment gets in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from repro_env.lock import places
+from repro_env.lock.model import Environment, LockedStep
+from repro_env.values import Digest
+
+SHARED_MEMORY = 8 * 2**30
+"""Bytes that `/dev/shm` may hold. It costs nothing until it is used, and the 64 MiB that Docker gives break a
+`DataLoader` with workers."""
+
+PATH = f"{places.ENVIRONMENT}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+HOSTNAME = "repro"
+
+ENVIRONMENT: Mapping[str, str] = {
+    "HOME": "/tmp",  # noqa: S108 - the step's own, a fresh one each run
+    "LANG": "C.UTF-8",
+    # getpass.getuser() fails where the user has no entry in /etc/passwd; PyTorch's compiler calls it.
+    "LOGNAME": "repro",
+    "PATH": PATH,
+    # Output goes through a pipe to be kept; a line should still be seen when it is printed.
+    "PYTHONUNBUFFERED": "1",
+    "TZ": "UTC",
+    "USER": "repro",
+}
+"""What every step's environment starts from. The image and the step may override it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Input:
+    """One input of a step.
+
+    `name` is as the step lists it (`raw`, `clean.table`), `declared` the path that `repro.toml` gives it, which decides
+    its base name in the image, and `source` where it is on this machine.
+    """
+
+    name: str
+    declared: str
+    source: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mount:
+    """A file or directory of this machine at a place the step sees."""
+
+    source: Path
+    target: str
+    read_only: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class User:
+    """Whose files the outputs become."""
+
+    uid: int
+    gid: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunPlan:
+    """Everything that starting a step takes.
+
+    `image` is the manifest's digest of what the runtime needs (see `runtimes.base.Runtime.needs`): the environment
+    image or the step image, or None without one. `outputs` maps an output's name to its path below `output`, which is
+    also its path in the project. `shared_memory` is in bytes.
+    """
+
+    run: str
+    project: str
+    step: LockedStep
+    environment: Environment
+    image: Digest | None
+    argv: tuple[str, ...]
+    variables: Mapping[str, str]
+    roots: places.Roots
+    code: Path
+    inputs: tuple[Mount, ...]
+    output: Path
+    user: User
+    shared_memory: int = SHARED_MEMORY
+
+    @property
+    def network(self) -> bool:
+        """Whether the step may reach beyond this machine's loopback."""
+        return self.step.network
+
+    @property
+    def tag(self) -> str:
+        """The name that an engine's users see the image under: `repro/churn-train:0123456789ab`."""
+        assert self.image is not None, "only an image has a name"
+        return f"repro/{self.project}-{self.step.name}:{self.image.short}"
+
+    @property
+    def container(self) -> str:
+        """The name of the container, the same in every engine."""
+        return f"repro-{self.run}"
+
+
+def plan_run(
+    step: LockedStep,
+    environment: Environment,
+    *,
+    run: str,
+    project: str,
+    image: Digest | None,
+    image_environment: Mapping[str, str],
+    inputs: Sequence[Input],
+    code: Path,
+    output: Path,
+    user: User,
+    arguments: Sequence[str] = (),
+    roots: places.Roots = places.IMAGE_ROOTS,
+) -> RunPlan:
+    """Return the plan of one run.
+
+    `code` is the directory that holds the step's code and `output` the run's own fresh directory; `arguments` are
+    appended to the command; `image_environment` is what the image's config declares. `roots` are the places as the step
+    sees them. Errors: `KeyError` when the command names an input or output that the step does not have, which the
+    lock's door has refused before.
+    """
+    seen = {entry.name: places.input_place(roots, entry.name, entry.declared) for entry in inputs}
+    made = {name: places.output_place(roots, declared) for name, declared in step.outputs.items()}
+    return RunPlan(
+        run=run,
+        project=project,
+        step=step,
+        environment=environment,
+        image=image,
+        argv=(*places.expand(step.command, inputs=seen, outputs=made), *arguments),
+        variables=_variables(step, run, image_environment, seen, made),
+        roots=roots,
+        code=code,
+        inputs=tuple(Mount(source=entry.source, target=seen[entry.name]) for entry in inputs),
+        output=output,
+        user=user,
+    )
+
+
+def mounts(plan: RunPlan) -> tuple[Mount, ...]:
+    """Return what an isolating runtime mounts beside the image: code and inputs read-only, the output writable."""
+    return (
+        Mount(source=plan.code, target=plan.roots.code),
+        *plan.inputs,
+        Mount(source=plan.output, target=plan.roots.output, read_only=False),
+    )
+
+
+def _variables(
+    step: LockedStep,
+    run: str,
+    image_environment: Mapping[str, str],
+    inputs: Mapping[str, str],
+    outputs: Mapping[str, str],
+) -> dict[str, str]:
+    """Return the step's whole environment, sorted; what `repro` says of places cannot be overridden."""
+    own = {"REPRO_STEP": step.name, "REPRO_RUN": run}
+    own |= {places.variable("INPUT" if "." in name else "DATA", name): place for name, place in inputs.items()}
+    own |= {places.variable("OUTPUT", name): place for name, place in outputs.items()}
+    return dict(sorted({**ENVIRONMENT, **image_environment, **step.env, **own}.items()))

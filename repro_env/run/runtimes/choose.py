@@ -1,0 +1,67 @@
+"""Which runtime to use on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from repro_env.errors import RuntimeUnavailableError
+from repro_env.image.store import Store
+from repro_env.run.runtimes.base import Runtime
+
+
+def _bwrap(store: Store) -> Runtime:
+    from repro_env.run.runtimes.bwrap import Bwrap  # noqa: PLC0415 - only what is chosen is imported
+
+    return Bwrap(store)
+
+
+def _podman(store: Store) -> Runtime:
+    from repro_env.run.runtimes.podman import Podman  # noqa: PLC0415 - only what is chosen is imported
+
+    return Podman(store)
+
+
+def _docker(store: Store) -> Runtime:
+    from repro_env.run.runtimes.docker import Docker  # noqa: PLC0415 - only what is chosen is imported
+
+    return Docker(store)
+
+
+def _venv(store: Store) -> Runtime:
+    from repro_env.run.runtimes.venv import Venv  # noqa: PLC0415 - only what is chosen is imported
+
+    return Venv(store)
+
+
+RUNTIMES: Mapping[str, Callable[[Store], Runtime]] = {
+    "bwrap": _bwrap,
+    "podman": _podman,
+    "docker": _docker,
+    "venv": _venv,
+}
+"""Every runtime by name, best first: what isolates before what does not, then what starts soonest."""
+
+
+def choose(runtimes: Sequence[Runtime], *, asked: str = "") -> Runtime:
+    """Return the runtime of that name, or without one the first that works here.
+
+    Errors: `RuntimeUnavailableError`, which says of each one why it cannot be used and what would change that.
+    """
+    candidates = [runtime for runtime in runtimes if asked in {"", runtime.name}]
+    if not candidates:
+        names = ", ".join(runtime.name for runtime in runtimes)
+        raise RuntimeUnavailableError(f"there is no runtime {asked}", f"known are {names}")
+    reasons, hints = [], []
+    for runtime in candidates:
+        absence = runtime.unavailable()
+        if absence is None:
+            return runtime
+        reasons.append(f"{runtime.name}: {absence.reason}")
+        hints += [absence.hint] if absence.hint else []
+    what = f"runtime {asked} cannot be used here" if asked else "no runtime can be used here"
+    raise RuntimeUnavailableError(what, "\n".join(reasons), "; or ".join(hints))
+
+
+def runtimes_of(store: Store) -> tuple[Runtime, ...]:
+    """Return every runtime, best first."""
+    return tuple(make(store) for make in RUNTIMES.values())

@@ -1,0 +1,265 @@
+"""Docker, through its engine's API: the step image is loaded if the engine lacks it, layer by layer.
+
+Source: Docker Engine API 1.41, `POST /containers/create`, `POST /containers/ID/attach`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import select
+import socket
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from repro_env.edges import child
+from repro_env.edges.child import Ended
+from repro_env.errors import RuntimeUnavailableError
+from repro_env.image.docker_archive import config_digest, docker_archive, shared_layers
+from repro_env.image.oci import read_image
+from repro_env.image.store import Store
+from repro_env.lock.places import IMAGE_ROOTS, Roots
+from repro_env.run.plan import HOSTNAME, Mount, RunPlan, User
+from repro_env.run.runtimes.base import Needs, Unavailable
+from repro_env.values import Digest
+
+_ANSWER_SECONDS = 10
+_CHUNK = 1 << 16
+_FINISHED = 0  # no signal has this number
+
+_REMOVE = """\
+import http.client, socket, sys
+connection = http.client.HTTPConnection("docker")
+connection.sock = socket.socket(socket.AF_UNIX)
+connection.sock.connect(sys.argv[1])
+connection.request("DELETE", f"/containers/{sys.argv[2]}?force=1")
+connection.getresponse()
+"""
+"""What removes the container when this process was killed: a program of the standard library, since the engine's own
+command may not be installed."""
+
+
+def docker_options(plan: RunPlan, image: str, user: User) -> dict[str, Any]:
+    """Return the body of the request that makes the container, from the image of this ID.
+
+    The code is in the image. `user` is what the caller is inside the container.
+    """
+    return {
+        "Image": image,
+        "Entrypoint": [plan.argv[0]],
+        "Cmd": list(plan.argv[1:]),
+        "Env": [f"{name}={value}" for name, value in plan.variables.items()],
+        "User": f"{user.uid}:{user.gid}",
+        "WorkingDir": plan.roots.code,
+        "Hostname": HOSTNAME,
+        "Labels": {"org.repro.run": plan.run, "org.repro.step": plan.step.name},
+        "OpenStdin": True,
+        "StdinOnce": True,
+        "AttachStdin": True,
+        "AttachStdout": True,
+        "AttachStderr": True,
+        "NetworkDisabled": not plan.network,
+        "HostConfig": _host_options(plan),
+    }
+
+
+def _host_options(plan: RunPlan) -> dict[str, Any]:
+    temporary = "rw,exec,nosuid,nodev,mode={}"
+    return {
+        "NetworkMode": "default" if plan.network else "none",
+        "ReadonlyRootfs": True,
+        "Init": True,  # a first process that takes no signal for itself and reaps what is orphaned
+        "CapDrop": ["ALL"],
+        "SecurityOpt": ["no-new-privileges", "label=disable"],
+        "IpcMode": "private",
+        "ShmSize": plan.shared_memory,
+        "Tmpfs": {"/tmp": temporary.format("1777"), "/run": temporary.format("0755")},  # noqa: S108 - the container's
+        "Mounts": [
+            *map(_mount, plan.inputs),
+            _mount(Mount(source=plan.output, target=plan.roots.output, read_only=False)),
+        ],
+        "LogConfig": {"Type": "none"},
+    }
+
+
+def _mount(mount: Mount) -> dict[str, Any]:
+    return {"Type": "bind", "Source": str(mount.source), "Target": mount.target, "ReadOnly": mount.read_only}
+
+
+class Docker:
+    """Runs steps with the Docker engine that the caller's own `docker` command would talk to."""
+
+    name = "docker"
+    needs = Needs.STEP_IMAGE
+
+    def __init__(self, store: Store, environ: Mapping[str, str] = os.environ) -> None:
+        self._store = store
+        self._environ = environ
+
+    def roots(self, *, code: Path, run: Path) -> Roots:  # noqa: ARG002 - the image's, whatever this machine has
+        """Return the image's places."""
+        return IMAGE_ROOTS
+
+    def unavailable(self) -> Unavailable | None:
+        """Return why no engine of this machine answers, or None."""
+        host = self._host()
+        if not host.startswith("unix://"):
+            return Unavailable(
+                f"the Docker engine at {host.partition('://')[0]}:// may be on another machine",
+                "inputs and outputs are mounted from here: use an engine on a unix:// socket",
+            )
+        path = host.removeprefix("unix://")
+        try:
+            with socket.socket(socket.AF_UNIX) as connection:
+                connection.settimeout(_ANSWER_SECONDS)
+                connection.connect(path)
+        except OSError as error:
+            why = (error.strerror or str(error)).lower()
+            return Unavailable(f"the Docker engine does not answer at {host}: {why}", _engine_hint(error))
+        return None
+
+    def not_isolated(self, plan: RunPlan) -> Sequence[str]:  # noqa: ARG002 - the engine's network is not this machine's
+        """Return nothing: a container shares the kernel alone."""
+        return ()
+
+    def run(self, plan: RunPlan, *, log: Path | None) -> Ended:
+        """Run the plan in a container that is removed at its end, or when this process dies."""
+        assert plan.image is not None, "docker needs the step image"
+        with _engine_errors(plan), contextlib.closing(self._connect()) as api:
+            identity = self._ensure_image(api, plan.image, plan.tag)
+            options = docker_options(plan, identity, _user_inside(api, plan.user))
+            container = api.create_container_from_config(options, plan.container)["Id"]
+            guard = (sys.executable, "-I", "-S", "-c", _REMOVE, self._host().removeprefix("unix://"), container)
+            try:
+                with child.guarded(guard), child.output_to(log) as output:
+                    return Ended(status=_attend(api, container, output))
+            finally:
+                api.remove_container(container, force=True)
+
+    def _host(self) -> str:
+        """Return the engine's address as `docker` finds it: `DOCKER_HOST`, else the current context's."""
+        host = self._environ.get("DOCKER_HOST", "")
+        if host:
+            return host
+        if (Path(self._environ.get("DOCKER_CONFIG") or Path.home() / ".docker") / "config.json").exists():
+            from docker.context import ContextAPI  # noqa: PLC0415 - takes longer to import than bwrap takes to run
+
+            context = ContextAPI.get_current_context()
+            if context is not None and context.Host:
+                return str(context.Host).replace("http+unix://", "unix://")
+        return "unix:///var/run/docker.sock"
+
+    def _connect(self) -> Any:
+        from docker import APIClient  # noqa: PLC0415 - takes longer to import than bwrap takes to run
+
+        return APIClient(base_url=self._host(), version="auto", timeout=None)
+
+    def _ensure_image(self, api: Any, digest: Digest, tag: str) -> str:
+        """Return the engine's ID of the image, loading what it lacks."""
+        names = (config_digest(self._store, digest), digest)  # the second is the ID on containerd
+        found = _image_id(api, names)
+        if found is not None:
+            return found
+        known = [api.inspect_image(entry["Id"])["RootFS"].get("Layers") or () for entry in api.images()]
+        said: list[str] = []
+        for skip in dict.fromkeys((shared_layers(read_image(self._store, digest), known), 0)):
+            answer = api.load_image(docker_archive(self._store, digest, tag=tag, skip=skip))
+            said = [str(line["error"]) for line in answer if "error" in line]
+            found = _image_id(api, names)
+            if found is not None:
+                return found
+        raise RuntimeUnavailableError(f"the Docker engine did not load {tag}", "\n".join(said))
+
+
+def _image_id(api: Any, digests: Sequence[Digest]) -> str | None:
+    """Return the ID under which an engine has an image, or None if it lacks it."""
+    from docker.errors import ImageNotFound  # noqa: PLC0415 - see `_connect`
+
+    for digest in digests:
+        with contextlib.suppress(ImageNotFound):
+            return str(api.inspect_image(str(digest))["Id"])
+    return None
+
+
+def _user_inside(api: Any, user: User) -> User:
+    """Return who the caller is inside: in an engine without root, root there is the caller here."""
+    rootless = any("rootless" in option for option in api.info().get("SecurityOptions") or ())
+    return User(uid=0, gid=0) if rootless else user
+
+
+def _attend(api: Any, container: str, output: child.Output) -> int:
+    """Start the container, pass streams and signals until it ends, and return its exit status."""
+    from docker.errors import APIError  # noqa: PLC0415 - see `_connect`
+
+    events: queue.SimpleQueue[int] = queue.SimpleQueue()
+    with child.forwarding(events.put):
+        stream = api.attach_socket(container, {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1})
+        api.start(container)
+        reader = threading.Thread(target=_copy_output, args=(stream, output, events), daemon=True)
+        reader.start()
+        with _feeding(getattr(stream, "_sock", stream)):
+            while (number := events.get()) != _FINISHED:
+                with contextlib.suppress(APIError):  # it has ended meanwhile
+                    api.kill(container, number)
+        reader.join()
+        stream.close()
+    return int(api.wait(container)["StatusCode"])
+
+
+def _copy_output(stream: Any, output: child.Output, events: queue.SimpleQueue[int]) -> None:
+    from docker.utils.socket import frames_iter  # noqa: PLC0415 - see `_connect`
+
+    try:
+        with contextlib.suppress(OSError):
+            for descriptor, data in frames_iter(stream, tty=False):
+                output.write(descriptor, data)
+    finally:
+        events.put(_FINISHED)
+
+
+@contextlib.contextmanager
+def _feeding(connection: socket.socket) -> Iterator[None]:
+    """Pass our standard input on in the background, to its end or the block's."""
+    awake, wake = os.pipe()
+    feeder = threading.Thread(target=_feed, args=(connection, awake), daemon=True)
+    feeder.start()
+    try:
+        yield
+    finally:
+        os.close(wake)
+        feeder.join()
+        os.close(awake)
+
+
+def _feed(connection: socket.socket, awake: int) -> None:
+    with contextlib.suppress(OSError):  # the container is gone, or we have no standard input
+        while awake not in (ready := select.select([0, awake], [], [])[0]):
+            data = os.read(0, _CHUNK) if ready else b""
+            if not data:
+                connection.shutdown(socket.SHUT_WR)
+                return
+            connection.sendall(data)
+
+
+@contextlib.contextmanager
+def _engine_errors(plan: RunPlan) -> Iterator[None]:
+    from docker.errors import APIError, DockerException  # noqa: PLC0415 - see `_connect`
+    from requests.exceptions import RequestException  # noqa: PLC0415 - same
+
+    try:
+        yield
+    except APIError as error:
+        what = f"the Docker engine could not run step {plan.step.name}"
+        raise RuntimeUnavailableError(what, str(error.explanation or error)) from error
+    except (DockerException, RequestException) as error:
+        raise RuntimeUnavailableError("the Docker engine does not answer", str(error)) from error
+
+
+def _engine_hint(error: OSError) -> str:
+    if isinstance(error, PermissionError):
+        return "add yourself to the group docker and log in again, or use --runtime bwrap"
+    return "start the engine, or set DOCKER_HOST to where it listens"

@@ -1,0 +1,147 @@
+"""Podman: reads the step image from the store's own files and skips the layers that it has.
+
+Source: podman-run(1) and podman-pull(1), version 4.3; containers-transports(5), `oci:`.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from repro_env.edges import child, files, process
+from repro_env.edges.child import Ended
+from repro_env.errors import RuntimeUnavailableError, ToolError
+from repro_env.image.docker_archive import config_digest
+from repro_env.image.oci import MANIFEST_TYPE, descriptor
+from repro_env.image.store import Store, canonical_json
+from repro_env.lock.places import IMAGE_ROOTS, Roots
+from repro_env.run.plan import HOSTNAME, Mount, RunPlan
+from repro_env.run.runtimes.base import Needs, Unavailable
+
+_ANSWER_SECONDS = 60.0
+_PULL_SECONDS = 3600.0
+_OWN_FAILURE = 125
+"""The exit status for podman's own failures (podman-run(1), "Exit Status")."""
+
+_INITS = (
+    "/usr/libexec/podman/catatonit",
+    "/usr/bin/catatonit",
+    "/usr/bin/tini-static",
+    "/usr/libexec/docker/docker-init",
+)
+
+
+def podman_arguments(plan: RunPlan, image: str, *, rootless: bool, init: str | None) -> tuple[str, ...]:
+    """Return what follows `podman` on its command line, for the image of this ID.
+
+    The code is in the image. `init` is a program that becomes the container's first process and passes signals on.
+    """
+    words = ["run", "--rm", "--name", plan.container, "--pull", "never", "--interactive", "--log-driver", "none"]
+    words += ["--hostname", HOSTNAME, "--user", f"{plan.user.uid}:{plan.user.gid}"]
+    words += ["--userns", "keep-id"] if rootless else []
+    words += ["--init", "--init-path", init] if init else []
+    words += [] if plan.network else ["--network", "none"]
+    words += ["--cap-drop", "all", "--security-opt", "no-new-privileges", "--security-opt", "label=disable"]
+    words += ["--read-only", "--read-only-tmpfs=false", "--shm-size", str(plan.shared_memory)]
+    for place, mode in (("/tmp", "1777"), ("/run", "0755")):  # noqa: S108 - the container's own
+        words += ["--tmpfs", f"{place}:rw,exec,nosuid,nodev,mode={mode}"]
+    for mount in (*plan.inputs, Mount(source=plan.output, target=plan.roots.output, read_only=False)):
+        words += ["--mount", _mount(mount)]
+    words += ["--workdir", plan.roots.code, "--http-proxy=false", "--unsetenv-all"]
+    for name, value in plan.variables.items():
+        words += ["--env", f"{name}={value}"]
+    return (*words, "--entrypoint", json.dumps([plan.argv[0]]), image, *plan.argv[1:])
+
+
+def _mount(mount: Mount) -> str:
+    """Return a mount as podman reads it: one line of comma-separated values, quoted where a path has a comma."""
+    text = io.StringIO()
+    fields = ["type=bind", f"source={mount.source}", f"destination={mount.target}"]
+    csv.writer(text, lineterminator="").writerow([*fields, f"ro={str(mount.read_only).lower()}"])
+    return text.getvalue()
+
+
+class Podman:
+    """Runs steps with podman, as root or as an ordinary user."""
+
+    name = "podman"
+    needs = Needs.STEP_IMAGE
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def roots(self, *, code: Path, run: Path) -> Roots:  # noqa: ARG002 - the image's, whatever this machine has
+        """Return the image's places."""
+        return IMAGE_ROOTS
+
+    def unavailable(self) -> Unavailable | None:
+        """Return why podman cannot be used here, or None."""
+        if shutil.which("podman") is None:
+            return Unavailable("podman is not installed", "install podman with the system's package manager")
+        try:
+            process.run(["podman", "info", "--format", "{{.Version.Version}}"], timeout=_ANSWER_SECONDS)
+        except ToolError as error:
+            return Unavailable(error.why.splitlines()[-1] if error.why else error.what, "see what `podman info` says")
+        return None
+
+    def not_isolated(self, plan: RunPlan) -> Sequence[str]:  # noqa: ARG002 - podman's network is not this machine's
+        """Return nothing: a container shares the kernel alone."""
+        return ()
+
+    def run(self, plan: RunPlan, *, log: Path | None) -> Ended:
+        """Run the plan in a container that is removed at its end, or when this process dies."""
+        image = self._ensure_image(plan)
+        rootless = os.geteuid() != 0
+        remove = ("podman", "rm", "--force", "--time", "0", plan.container)
+        created = plan.output.parent / "podman.id"
+        created.unlink(missing_ok=True)
+        command, *rest = podman_arguments(plan, image, rootless=rootless, init=_init())
+        with child.guarded(remove), child.output_to(log) as output:
+            ended = child.supervise(
+                ["podman", command, "--cidfile", created, *rest],
+                env=process.base_environment(),
+                output=None if log is None else output,
+                deliver=child.send,
+            )
+        started = created.exists()
+        created.unlink(missing_ok=True)
+        if ended.status == _OWN_FAILURE and not started:
+            raise RuntimeUnavailableError(
+                f"podman could not run step {plan.step.name}", "its own message is the last line above"
+            )
+        return Ended(status=ended.status)
+
+    def _ensure_image(self, plan: RunPlan) -> str:
+        """Return podman's ID of the image, pulling what it lacks from the store's files."""
+        assert plan.image is not None, "podman needs the step image"
+        identity = config_digest(self._store, plan.image).hex
+        known = process.run(["podman", "image", "exists", identity], timeout=_ANSWER_SECONDS, check=False)
+        if known.status != 0:
+            layout = self._layout(self._store.read(plan.image))
+            try:
+                process.run(["podman", "pull", "--quiet", f"oci:{layout}"], timeout=_PULL_SECONDS)
+                process.run(["podman", "tag", identity, plan.tag], timeout=_ANSWER_SECONDS)
+            finally:
+                files.remove_tree(layout)
+        return identity
+
+    def _layout(self, manifest: bytes) -> Path:
+        """Make an OCI image layout that holds one image and whose blobs are the store's."""
+        layout = self._store.temporary / secrets.token_hex(8)
+        index = {"schemaVersion": 2, "manifests": [descriptor(MANIFEST_TYPE, manifest)]}
+        with files.os_errors(f"write to the store at {self._store.root}"):
+            layout.mkdir()
+            (layout / "blobs").symlink_to(self._store.blobs.parent)
+        files.write_atomically(layout / "oci-layout", b'{"imageLayoutVersion":"1.0.0"}')
+        files.write_atomically(layout / "index.json", canonical_json(index))
+        return layout
+
+
+def _init() -> str | None:
+    return next((path for path in _INITS if os.access(path, os.X_OK)), None)
