@@ -69,8 +69,10 @@ def write_atomically(path: Path, data: bytes, *, mode: int = 0o644) -> None:
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold an exclusive advisory lock on `path` (made if absent). The kernel drops it when the process dies."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("ab") as stream:
+    with os_errors(f"lock {path}"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        stream = path.open("ab")
+    with stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
         yield
 

@@ -11,7 +11,6 @@ A gzip file may hold many members in a row (RFC 1952, section 2.2). Three kinds 
 from __future__ import annotations
 
 import re
-
 from functools import lru_cache
 
 from isal import isal_zlib
@@ -23,6 +22,7 @@ _STORED_LIMIT = 65535
 _LONGEST_MATCH = 258
 _SHORTEST_MATCH = 3
 _FIRST_NINE_BIT_LITERAL = 144
+_LONG = 1 << 16  # bits
 
 
 def trailer(crc: int, size: int) -> bytes:
@@ -50,6 +50,7 @@ def packed(data: bytes) -> bytes:
     """Return one whole member that holds `data`, with its runs of zeros as matches; stored if it is not ASCII."""
     if not data.isascii():
         return stored(data)
+    done: list[bytes] = []
     bits, count = 0b011, 3  # last block, fixed Huffman code
     place = 0
     for run in _ZEROS.finditer(data):
@@ -60,11 +61,15 @@ def packed(data: bytes) -> bytes:
         bits |= value << count
         count += width
         place = run.end()
+        if count > _LONG:  # a longer number would make this quadratic
+            whole, count = divmod(count, 8)
+            done.append((bits & ((1 << 8 * whole) - 1)).to_bytes(whole, "little"))
+            bits >>= 8 * whole
     rest = data[place:]
     bits |= int.from_bytes(rest.translate(_LITERALS), "little") << count
     count += 8 * len(rest) + 7  # the end-of-block symbol is seven zero bits
-    stream = bits.to_bytes((count + 7) // 8, "little")
-    return HEADER + stream + trailer(isal_zlib.crc32(data), len(data))
+    done.append(bits.to_bytes((count + 7) // 8, "little"))
+    return b"".join((HEADER, *done, trailer(isal_zlib.crc32(data), len(data))))
 
 
 _ZEROS = re.compile(rb"\x00{4,}")

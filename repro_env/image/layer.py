@@ -7,10 +7,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from isal import igzip_lib, isal_zlib
+from isal import isal_zlib
 
 from repro_env.errors import IntegrityError
 from repro_env.image import deflate, tar
+from repro_env.image.inflate import Inflater
 from repro_env.values import Digest
 
 MEDIA_TYPE = "application/vnd.oci.image.layer.v1.tar+gzip"
@@ -34,7 +35,7 @@ class Layer:
 class Deflated:
     """A content that stands somewhere as a DEFLATE stream, with what its container says of it."""
 
-    stream: Iterable[bytes | memoryview]
+    stream: Iterable[bytes]
     crc: int
     size: int
 
@@ -92,7 +93,7 @@ class LayerWriter:
         self._head(entry)
         self._flush()
         self._emit(deflate.HEADER)
-        inflater = _Inflater(content.size)
+        inflater = Inflater(content.size, entry.path)
         digest = hashlib.sha256()
         crc = 0
         for compressed in content.stream:
@@ -132,7 +133,7 @@ class LayerWriter:
             self._tar.update(data)
             self._emit(deflate.packed(data))
 
-    def _emit(self, data: bytes | memoryview) -> None:
+    def _emit(self, data: bytes) -> None:
         self._stream.write(data)
         self._blob.update(data)
         self._size += len(data)
@@ -148,39 +149,3 @@ def _recut(chunks: Iterable[bytes]) -> Iterable[bytes]:
             del waiting[:_CHUNK]
     if waiting:
         yield bytes(waiting)
-
-
-class _Inflater:
-    """Inflates one raw DEFLATE stream to exactly `size` bytes, and not one byte more."""
-
-    def __init__(self, size: int) -> None:
-        self._left = size
-        self._inflate = igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_DEFLATE)
-        self._over = False
-
-    @property
-    def finished(self) -> bool:
-        """Whether the stream ended where it should and gave all it declared."""
-        inflate = self._inflate
-        return bool(inflate.eof) and not inflate.unused_data and self._left == 0 and not self._over
-
-    def feed(self, compressed: bytes | memoryview) -> Iterable[bytes]:
-        """Yield what these bytes inflate to, in pieces of at most 1 MiB."""
-        data: bytes | memoryview = compressed
-        while not self._over:
-            if self._inflate.eof:
-                self._over = len(data) > 0
-                return
-            try:
-                piece = self._inflate.decompress(data, min(_CHUNK, self._left + 1))
-            except igzip_lib.error as error:  # type: ignore[misc]  # its stub declares an instance
-                raise IntegrityError("a compressed stream is damaged", str(error)) from error
-            self._left -= len(piece)
-            if self._left < 0:
-                self._over = True
-                return
-            if piece:
-                yield piece
-            data = b""
-            if self._inflate.needs_input or (not piece and not self._inflate.eof):
-                return

@@ -8,11 +8,12 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from repro_env.errors import IntegrityError
+from repro_env.errors import IntegrityError, StoreError
 from repro_env.image.layer import Layer
 from repro_env.image.store import Store, canonical_json
 from repro_env.values import Digest, Platform
@@ -114,13 +115,14 @@ def write_image(image: Image, store: Store, *, reference: str = "") -> Digest:
 def read_image(store: Store, digest: Digest) -> Image:
     """Return an image of this program's from the store. Errors: `StoreError` if absent, `IntegrityError` if damaged."""
     manifest = _document(store, digest)
-    config = _document(store, Digest.parse(manifest["config"]["digest"]))
     try:
+        config = _document(store, Digest.parse(manifest["config"]["digest"]))
         execution = config["config"]
         comments = [entry["created_by"].removeprefix("repro: ") for entry in config["history"]]
+        parts = zip(manifest["layers"], config["rootfs"]["diff_ids"], comments, strict=True)
         return Image(
             platform=Platform(config["architecture"]),
-            layers=tuple(map(_layer, manifest["layers"], config["rootfs"]["diff_ids"], comments)),
+            layers=tuple(_layer(part, diff_id, comment) for part, diff_id, comment in parts),
             env=dict(word.split("=", 1) for word in execution.get("Env", ())),
             command=tuple(execution.get("Cmd", ())),
             entrypoint=tuple(execution.get("Entrypoint", ())),
@@ -133,16 +135,22 @@ def read_image(store: Store, digest: Digest) -> Image:
 
 def is_complete(store: Store, digest: Digest) -> bool:
     """Whether an image, its config and all its layers are in the store."""
-    if not store.has(digest):
+    try:
+        if not store.has(digest):
+            return False
+        manifest = _document(store, digest)
+        parts = [manifest["config"], *manifest["layers"]]
+        return all(store.has(Digest.parse(part["digest"]), part["size"]) for part in parts)
+    except (IntegrityError, KeyError, TypeError, ValueError):
         return False
-    manifest = _document(store, digest)
-    parts = [manifest["config"], *manifest["layers"]]
-    return all(store.has(Digest.parse(part["digest"]), part["size"]) for part in parts)
 
 
 def validate(store: Store, digest: Digest) -> list[str]:
     """Recompute every digest and size of an image in the store, and return what is wrong, in words; [] if nothing."""
-    image = read_image(store, digest)
+    try:
+        image = read_image(store, digest)
+    except (IntegrityError, StoreError) as error:
+        return [str(error)]
     found = []
     manifest, _config = manifest_bytes(image)
     if Digest.of(manifest) != digest:
@@ -161,12 +169,15 @@ def _validate_layer(store: Store, layer: Layer) -> list[str]:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
     if digest != layer.digest.hex:
         return [f"{name} holds other bytes: sha256:{digest}"]
+    size = path.stat().st_size
+    if size != layer.size:
+        return [f"{name} is {size} bytes where its manifest says {layer.size}"]
     tar = hashlib.sha256()
     try:
         with gzip.open(path) as stream:
             while piece := stream.read(_CHUNK):
                 tar.update(piece)
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         return [f"{name} does not inflate: {error}"]
     return [] if tar.hexdigest() == layer.diff_id.hex else [f"{name} has another diff_id: sha256:{tar.hexdigest()}"]
 

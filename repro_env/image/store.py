@@ -32,6 +32,7 @@ _EMPTY_INDEX: dict[str, Any] = {
     "mediaType": "application/vnd.oci.image.index.v1+json",
     "manifests": [],
 }
+_REFERENCE = "org.opencontainers.image.ref.name"
 _ABANDONED_AFTER = 24 * 3600.0
 """Seconds after which a temporary file is taken to be a dead process's."""
 
@@ -49,13 +50,16 @@ class Store:
         self.blobs = root / "blobs" / "sha256"
         self.temporary = root / "temporary"
         self.partial = root / "partial"
+        self._index = root / "index.json"
         with files.os_errors(f"use the store at {root}"):
             for directory in (self.blobs, self.temporary, self.partial, root / "derived", root / "locks"):
                 directory.mkdir(parents=True, exist_ok=True)
             if not (root / "oci-layout").exists():
                 files.write_atomically(root / "oci-layout", _OCI_LAYOUT)
-            if not (root / "index.json").exists():
-                files.write_atomically(root / "index.json", canonical_json(_EMPTY_INDEX))
+            if not self._index.exists():
+                with self.lock("index"):
+                    if not self._index.exists():  # another process may have made it, and named an image in it
+                        files.write_atomically(self._index, canonical_json(_EMPTY_INDEX))
 
     # Blobs
 
@@ -65,18 +69,20 @@ class Store:
 
     def has(self, digest: Digest, size: int | None = None) -> bool:
         """Whether the blob is here, and of this size; one cut short by a power failure does not count."""
-        try:
-            found = self.blob(digest).stat().st_size
-        except FileNotFoundError:
-            return False
+        with files.os_errors(f"use the store at {self.root}"):
+            try:
+                found = self.blob(digest).stat().st_size
+            except FileNotFoundError:
+                return False
         return size is None or found == size
 
     def read(self, digest: Digest) -> bytes:
         """Return a small blob's content, checked. Errors: `StoreError` if absent, `IntegrityError` if damaged."""
-        try:
-            data = self.blob(digest).read_bytes()
-        except FileNotFoundError as error:
-            raise StoreError(f"the store has no {digest}", str(self.blob(digest))) from error
+        with files.os_errors(f"read the store at {self.root}"):
+            try:
+                data = self.blob(digest).read_bytes()
+            except FileNotFoundError as error:
+                raise StoreError(f"the store has no {digest}", str(self.blob(digest))) from error
         if Digest.of(data) != digest:
             raise IntegrityError(
                 f"the store's {digest} is damaged", str(self.blob(digest)), "remove that file and run again"
@@ -112,11 +118,12 @@ class Store:
     # What was worked out once
 
     def recall(self, kind: str, key: str) -> Any | None:
-        """Return the JSON document remembered under `kind` and `key`, or None."""
-        try:
-            return json.loads((self.root / "derived" / kind / f"{key}.json").read_bytes())
-        except (FileNotFoundError, ValueError):
-            return None
+        """Return the JSON document remembered under `kind` and `key`, or None where there is none or it is no JSON."""
+        with files.os_errors(f"read the store at {self.root}"):
+            try:
+                return json.loads((self.root / "derived" / kind / f"{key}.json").read_bytes())
+            except (FileNotFoundError, ValueError):
+                return None
 
     def remember(self, kind: str, key: str, document: Mapping[str, Any]) -> None:
         """Keep a JSON document that was worked out, to be recalled later. It can always be worked out again."""
@@ -125,22 +132,34 @@ class Store:
     # The layout's index
 
     def references(self) -> dict[str, Digest]:
-        """Return the named manifests of `index.json`: reference name to manifest digest."""
-        index = json.loads((self.root / "index.json").read_bytes())
-        return {
-            manifest["annotations"]["org.opencontainers.image.ref.name"]: Digest.parse(manifest["digest"])
-            for manifest in index["manifests"]
-        }
+        """Return the named manifests of `index.json`: reference name to manifest digest. Errors: as `name`."""
+        named = ((_reference(manifest), manifest) for manifest in self._manifests())
+        return {name: Digest.parse(manifest["digest"]) for name, manifest in named if name}
 
     def name(self, reference: str, descriptor: Mapping[str, Any]) -> None:
-        """Let `reference` name this manifest in `index.json`, in place of what it named before."""
+        """Let `reference` name this manifest in `index.json`, in place of what it named before.
+
+        Errors: `IntegrityError` when `index.json` is damaged, `StoreError`.
+        """
         with self.lock("index"):
-            index = json.loads((self.root / "index.json").read_bytes())
-            key = "org.opencontainers.image.ref.name"
-            entry = {**descriptor, "annotations": {key: reference}}
-            kept = [other for other in index["manifests"] if other["annotations"][key] != reference]
-            index["manifests"] = sorted([*kept, entry], key=lambda other: str(other["annotations"][key]))
-            files.write_atomically(self.root / "index.json", canonical_json(index))
+            entry = {**descriptor, "annotations": {_REFERENCE: reference}}
+            kept = [other for other in self._manifests() if _reference(other) != reference]
+            manifests = sorted([*kept, entry], key=lambda other: (_reference(other), str(other["digest"])))
+            files.write_atomically(self._index, canonical_json({**_EMPTY_INDEX, "manifests": manifests}))
+
+    def _manifests(self) -> list[dict[str, Any]]:
+        """Return the descriptors in `index.json`; those that another program put there have no name, perhaps."""
+        with files.os_errors(f"read the store at {self.root}"):
+            data = self._index.read_bytes()
+        try:
+            manifests: list[dict[str, Any]] = json.loads(data)["manifests"]
+            for manifest in manifests:
+                Digest.parse(manifest["digest"])
+                _reference(manifest)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            hint = "remove that file: the next build names its images again"
+            raise IntegrityError("the store's index.json is damaged", f"{self._index}: {error}", hint) from error
+        return manifests
 
     # Housekeeping
 
@@ -151,10 +170,15 @@ class Store:
     def sweep(self) -> None:
         """Remove temporary files that a process killed long ago left behind."""
         oldest = time.time() - _ABANDONED_AFTER
-        for path in self.temporary.iterdir():
-            with contextlib.suppress(OSError):
-                if path.lstat().st_mtime < oldest:
-                    files.remove_tree(path)
+        with contextlib.suppress(OSError):
+            for path in self.temporary.iterdir():
+                with contextlib.suppress(OSError):
+                    if path.lstat().st_mtime < oldest:
+                        files.remove_tree(path)
+
+
+def _reference(manifest: Mapping[str, Any]) -> str:
+    return str((manifest.get("annotations") or {}).get(_REFERENCE, ""))
 
 
 class _Keep:

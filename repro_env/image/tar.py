@@ -1,8 +1,8 @@
 """Tar headers whose bytes depend on name, mode, size and link alone.
 
 POSIX ustar, with a pax extended header where ustar cannot say it: a path that is long or not ASCII, a link of that
-kind, a size from 8 GiB up. The standard library's writer is not used, because what it writes for one entry has
-changed between Python versions, and a layer's digest must not.
+kind, a size from 8 GiB up, an owner or group from 2097152 up. The standard library's writer is not used, because what
+it writes for one entry has changed between Python versions, and a layer's digest must not.
 Source: POSIX.1-2017, pax, "ustar Interchange Format" and "pax Extended Header".
 """
 
@@ -17,7 +17,8 @@ MTIME = 315532800
 """The one modification time of everything in an image: 1980-01-01T00:00:00Z, the earliest that a zip can hold."""
 
 _REGULAR, _HARD_LINK, _SYMLINK, _DIRECTORY, _PAX = b"0", b"1", b"2", b"5", b"x"
-_NAME_SIZE, _PREFIX_SIZE, _USTAR_SIZE_LIMIT = 100, 155, 8 * 2**30
+_NAME_SIZE, _PREFIX_SIZE = 100, 155
+_USTAR_SIZE_LIMIT, _USTAR_OWNER_LIMIT = 8**11, 8**7
 _MAGIC = b"ustar\x0000"
 _CHECKSUM_BLANK = 8 * 0x20
 
@@ -53,11 +54,17 @@ def header(entry: Entry) -> bytes:
     if len(link) > _NAME_SIZE or not link.isascii():
         records.append((b"linkpath", link))
         link = _ascii(link)[:_NAME_SIZE]
-    size = entry.size
+    size, owner, group = entry.size, entry.owner, entry.group
     if size >= _USTAR_SIZE_LIMIT:
         records.append((b"size", b"%d" % size))
         size = 0
-    block = _block(place, _TYPES[entry.kind], link, size, entry.mode, entry.owner, entry.group)
+    if owner >= _USTAR_OWNER_LIMIT:
+        records.append((b"uid", b"%d" % owner))
+        owner = 0
+    if group >= _USTAR_OWNER_LIMIT:
+        records.append((b"gid", b"%d" % group))
+        group = 0
+    block = _block(place, _TYPES[entry.kind], link, size, entry.mode, owner, group)
     return _extended(records) + block if records else block
 
 

@@ -28,7 +28,6 @@ PREFIX = ENVIRONMENT.lstrip("/")
 
 _SHEBANG = b"#!python"
 _INTERPRETER = f"{ENVIRONMENT}/bin/python".encode()
-_SIGNATURES = ("RECORD.jws", "RECORD.p7s")
 _ENTRY_POINT = re.compile(r"(?P<module>[\w.]+)\s*:\s*(?P<attribute>[\w.]+)\s*(?:\[[^\]]*\]\s*)?\Z")
 _SCRIPT_NAME = re.compile(r"[^/\0\n]+\Z")
 
@@ -59,10 +58,15 @@ def plan(archive: Archive, python: PythonVersion) -> tuple[Installed, ...]:
     Errors: `IntegrityError` when the archive is not a wheel of the name it has, or its RECORD is not true of it.
     """
     wheel = _Wheel(archive, python)
-    files = [*wheel.members(), *wheel.entry_points()]
+    entry_points = {file.path: file for file in wheel.entry_points()}
+    # A script of a wheel from before entry points does what the entry point of its name does; pip and uv drop it too.
+    files = [file for file in wheel.members() if file.path not in entry_points]
+    files += entry_points.values()
     files.append(_written(f"{wheel.site}/{wheel.info}/INSTALLER", b"repro\n"))
-    record = _record(wheel, files)
-    return (*files, record)
+    files.append(_record(wheel, files))
+    for file in files:
+        wheel.check_place(file.path)
+    return tuple(files)
 
 
 class _Wheel:
@@ -79,14 +83,14 @@ class _Wheel:
 
     def members(self) -> Iterator[Installed]:
         """Yield the archive's own files in their places."""
-        replaced = {f"{self.info}/{name}" for name in ("RECORD", "INSTALLER", *_SIGNATURES)}
+        replaced = {f"{self.info}/{name}" for name in ("RECORD", "INSTALLER")}
         for member in self.archive.members:
             if member.name in replaced:
                 continue
             place, script = self._place(member.name)
             sha256 = self._sha256(member)
             if script and self.archive.begins_with(member, _SHEBANG):
-                yield _written(place, _rewrite_shebang(self.archive.read(member)), executable=True)
+                yield _written(place, self._with_interpreter(member, sha256), executable=True)
             else:
                 yield Installed(place, member.executable or script, member.size, sha256, member)
 
@@ -101,6 +105,21 @@ class _Wheel:
 
     def refuse(self, why: str) -> IntegrityError:
         return IntegrityError(f"{self.archive.label} is not a usable wheel", why)
+
+    def check_place(self, path: str) -> None:
+        """Refuse a file in place of what the environment itself holds, or of a directory above that."""
+        own = (*(f"bin/{name}" for name in ("python", "python3", f"python{self.python}")), "pyvenv.cfg")
+        for name in own:
+            place = f"{PREFIX}/{name}"
+            if path == place or path.startswith(f"{place}/") or place.startswith(f"{path}/"):
+                raise self.refuse(f"it writes /{path}, which is the environment's own")
+
+    def _with_interpreter(self, member: Member, sha256: bytes) -> bytes:
+        """Return a script that begins with `#!python` with the image's interpreter in that whole line's place."""
+        script = self.archive.read(member)
+        if hashlib.sha256(script).digest() != sha256:
+            raise self.refuse(f"{member.name} is not what RECORD says")
+        return b"#!" + _INTERPRETER + b"\n" + script.partition(b"\n")[2]
 
     def _place(self, name: str) -> tuple[str, bool]:
         """Return where a member goes and whether it is a script."""
@@ -147,9 +166,6 @@ class _Wheel:
             name, hashed = row[0], row[1] if len(row) > 1 else ""
             algorithm, _, value = hashed.partition("=")
             recorded[name] = (algorithm, _unpadded_base64(value))
-        absent = sorted(name for name in recorded if name not in self.by_name and not name.endswith("/"))
-        if absent:
-            raise self.refuse(f"RECORD names {absent[0]}, which the archive lacks")
         return recorded
 
     def _sha256(self, member: Member) -> bytes:
@@ -163,7 +179,7 @@ class _Wheel:
 
 
 def _info_directory(archive: Archive) -> tuple[str, str]:
-    """Return the distribution's name as its file spells it, and its one `.dist-info` directory."""
+    """Return the distribution's name as its `.dist-info` directory spells it, and that one directory."""
     try:
         name, version, _build, _tags = parse_wheel_filename(archive.label)
     except InvalidWheelFilename as error:
@@ -181,7 +197,7 @@ def _info_directory(archive: Archive) -> tuple[str, str]:
     if not same:
         why = f"it holds {info}, which is not of {name} {version}"
         raise IntegrityError(f"{archive.label} is not a usable wheel", why)
-    return archive.label.partition("-")[0], info
+    return spelled, info
 
 
 def _unpadded_base64(text: str) -> bytes:
@@ -196,11 +212,6 @@ def _written(path: str, data: bytes, *, executable: bool = False) -> Installed:
     return Installed(path, executable, len(data), hashlib.sha256(data).digest(), None, data)
 
 
-def _rewrite_shebang(script: bytes) -> bytes:
-    """Return the script with `#!python` or `#!pythonw` as the image's interpreter; arguments stay."""
-    return b"#!" + _INTERPRETER + script[len(_SHEBANG) :].removeprefix(b"w")
-
-
 class _CaseSensitiveParser(configparser.ConfigParser):
     def optionxform(self, optionstr: str) -> str:
         return optionstr
@@ -208,7 +219,7 @@ class _CaseSensitiveParser(configparser.ConfigParser):
 
 def _read_entry_points(data: bytes, label: str) -> dict[str, bytes]:
     """Return the scripts that `entry_points.txt` asks for, by name."""
-    parser = _CaseSensitiveParser(delimiters=("=",), interpolation=None, strict=False)
+    parser = _CaseSensitiveParser(delimiters=("=",), interpolation=None)
     try:
         parser.read_string(data.decode())
     except (configparser.Error, UnicodeDecodeError) as error:

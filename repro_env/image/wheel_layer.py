@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,8 @@ from repro_env.image.store import Store, canonical_json
 from repro_env.image.wheel import Installed, plan
 from repro_env.lock.model import Wheel
 from repro_env.values import Digest, PythonVersion
+
+_OVERLAP_HINT = "drop one of them, or choose versions that do not overlap"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +38,9 @@ def wheel_layer(
     different content.
     """
     key = Digest.of(canonical_json([sorted(wheel.sha256.hex for wheel in wheels), str(python), layout])).hex
-    remembered = store.recall("wheel-layers", key)
-    if remembered is not None:
-        known = _from_document(remembered)
-        if store.has(known.layer.digest, known.layer.size):
-            return known
+    known = _from_document(store.recall("wheel-layers", key))
+    if known is not None and store.has(known.layer.digest, known.layer.size):
+        return replace(known, layer=replace(known.layer, comment=comment))
     made = _make(wheels, python, store, comment)
     store.remember("wheel-layers", key, _to_document(made))
     return made
@@ -53,10 +53,7 @@ def merge_paths(layers: Iterable[WheelLayer]) -> None:
         for path in merged.keys() & layer.paths.keys():
             _check_same(path, merged[path], layer.paths[path])
         merged.update(layer.paths)
-    for path in merged:
-        parent = path.rpartition("/")[0]
-        if parent in merged:
-            raise _conflict(parent, merged[parent][1], merged[path][1])
+    _check_parents({path: owner for path, (_fingerprint, owner) in merged.items()})
 
 
 def _make(wheels: Sequence[Wheel], python: PythonVersion, store: Store, comment: str) -> WheelLayer:
@@ -96,16 +93,23 @@ def _conflict(path: str, one: str, other: str) -> BuildError:
     if one == other:
         return BuildError(f"{one} writes /{path} twice", hint="that wheel is malformed: choose another version of it")
     why = f"/{path}\n{one} and {other} both write it, with different content"
-    return BuildError("two packages write one file", why, "drop one of them, or choose versions that do not overlap")
+    return BuildError("two packages write one file", why, _OVERLAP_HINT)
+
+
+def _check_parents(owners: Mapping[str, str]) -> None:
+    """Check that no file stands where another needs a directory."""
+    for file in sorted(parents(owners) & owners.keys()):
+        below = min(path for path in owners if path.startswith(f"{file}/"))
+        why = f"/{file}\n{owners[file]} writes it as a file, and {owners[below]} as a directory"
+        raise BuildError("a file stands where a directory is needed", why, _OVERLAP_HINT)
 
 
 def _write_all(writer: LayerWriter, files: Mapping[str, tuple[Installed, Archive]]) -> None:
     """Write directories and files in the order of their paths' bytes, which puts parents before children."""
+    _check_parents({path: archive.label for path, (_file, archive) in files.items()})
     directories = parents(files)
     for path in sorted((*directories, *files), key=str.encode):
         if path in directories:
-            if path in files:
-                raise _conflict(path, files[path][1].label, "another")
             writer.add(tar.Entry(path=path, kind="directory", mode=0o755))
         else:
             _write(writer, *files[path])
@@ -128,10 +132,13 @@ def _write(writer: LayerWriter, file: Installed, archive: Archive) -> None:
     if member is None:
         writer.add(entry, file.data)
         return
-    if member.deflated:
-        found = writer.add_deflated(entry, Deflated(archive.stream(member), member.crc, member.size))
-    else:
-        found = writer.add_chunks(entry, archive.stream(member))
+    try:
+        if member.deflated:
+            found = writer.add_deflated(entry, Deflated(archive.stream(member), member.crc, member.size))
+        else:
+            found = writer.add_chunks(entry, archive.stream(member))
+    except IntegrityError as error:
+        raise IntegrityError(f"{archive.label} is damaged", str(error)) from error
     if found.hex != file.sha256.hex():
         raise IntegrityError(f"{archive.label} is not a usable wheel", f"{member.name} is not what RECORD says")
 
@@ -148,12 +155,16 @@ def _to_document(made: WheelLayer) -> dict[str, Any]:
     }
 
 
-def _from_document(document: Mapping[str, Any]) -> WheelLayer:
-    layer = Layer(
-        digest=Digest.parse(document["digest"]),
-        diff_id=Digest.parse(document["diff_id"]),
-        size=document["size"],
-        unpacked=document["unpacked"],
-        comment=document["comment"],
-    )
-    return WheelLayer(layer, {path: (value[0], value[1]) for path, value in document["paths"].items()})
+def _from_document(document: Any) -> WheelLayer | None:
+    """Return what a remembered document says, or None if there is none or it is not of this shape."""
+    try:
+        layer = Layer(
+            digest=Digest.parse(document["digest"]),
+            diff_id=Digest.parse(document["diff_id"]),
+            size=document["size"],
+            unpacked=document["unpacked"],
+            comment=document["comment"],
+        )
+        return WheelLayer(layer, {path: (value[0], value[1]) for path, value in document["paths"].items()})
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError):
+        return None
