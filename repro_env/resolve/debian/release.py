@@ -14,7 +14,7 @@ from importlib import resources
 from typing import Any
 
 from repro_env.errors import IntegrityError
-from repro_env.resolve.debian.control import parse_stanza
+from repro_env.image.debian.control import parse_stanza
 from repro_env.values import Digest
 
 _CLOCK_TOLERANCE = timedelta(days=1)

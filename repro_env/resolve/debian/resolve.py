@@ -14,10 +14,11 @@ from repro_env.errors import ResolutionError
 from repro_env.image.store import Store
 from repro_env.lock.model import DebianPackage, DebianRoot, DebianSource, LockedBase
 from repro_env.resolve.debian.archive import Archive, Mirrors, suites_of
-from repro_env.resolve.debian.control import BinaryPackage, Group, Relation
+from repro_env.image.debian.control import Group, Relation
+from repro_env.resolve.debian.package import BinaryPackage
 from repro_env.resolve.debian.solve import solve
 from repro_env.resolve.debian.universe import Universe
-from repro_env.resolve.debian.version import upstream_version
+from repro_env.image.debian.version import upstream_version
 from repro_env.values import Digest, Platform
 
 STANDARD = (

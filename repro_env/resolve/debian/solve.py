@@ -13,7 +13,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from repro_env.errors import ResolutionError
-from repro_env.resolve.debian.control import BinaryPackage, Group, Relation
+from repro_env.image.debian.control import Group, Relation
+from repro_env.resolve.debian.package import BinaryPackage
 from repro_env.resolve.debian.universe import Universe, provides
 
 _ATTEMPTS = 20_000

@@ -12,8 +12,9 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from repro_env.errors import IntegrityError
-from repro_env.resolve.debian.control import BinaryPackage, Relation, binary_package, parse_stanza
-from repro_env.resolve.debian.version import version_key
+from repro_env.image.debian.control import Relation, parse_stanza
+from repro_env.resolve.debian.package import BinaryPackage, binary_package
+from repro_env.image.debian.version import version_key
 
 _PRIORITIES = ("required", "important", "standard", "optional", "extra")
 _PROVIDES = b"\nProvides: "

@@ -1,0 +1,168 @@
+"""`build_base_layers`: the layers of a Debian base, from blobs that are already in the store.
+
+1. the standard packages, the same layer in every base of a suite and date;
+2. the packages that the user added, if any;
+3. the state: what maintainer scripts would have done, the linker's cache, dpkg's database.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Sequence
+
+from repro_env.image import tar
+from repro_env.image.debian.alternatives import install_alternatives
+from repro_env.image.debian.certificates import install_certificates
+from repro_env.image.debian.database import write_database
+from repro_env.image.debian.deb import Deb, Span, read_deb
+from repro_env.image.debian.defaults import install_defaults
+from repro_env.image.debian.linker import write_linker_cache
+from repro_env.image.debian.order import unpack_order
+from repro_env.image.debian.tree import EXTRA, STANDARD, STATE, Node, Tree, layer_nodes
+from repro_env.image.layer import Layer, LayerWriter
+from repro_env.image.store import Store, canonical_json
+from repro_env.lock.model import LAYOUT, DebianPackage, DebianRoot
+from repro_env.values import Digest
+
+_KIND = "debian-layer"
+_SMALL = 1 << 20
+"""Bytes up to which a file is written in one piece."""
+
+
+def build_base_layers(root: DebianRoot, store: Store) -> tuple[Layer, ...]:
+    """Return a base's layers, from below; what was made before is found again and costs nothing.
+
+    Every `.deb` of the root must be in the store. The bytes depend on the packages and on `LAYOUT` alone. Setuid and setgid bits
+    of files are dropped; `tree.dropped` says which files stay out. Errors: `IntegrityError` for a package that is not what
+    was pinned or is malformed, `BuildError` for two that hold one path, `StoreError`.
+    """
+    plan = _plan(root.packages)
+    known = {place: _recall(store, key) for place, key in plan.items()}
+    found = [layer for layer in known.values() if layer is not None]
+    if len(found) == len(plan):
+        return tuple(found)
+    with store.lock(f"{_KIND}-{plan[STATE]}"):
+        return _build(root.packages, plan, store)
+
+
+def _plan(packages: Sequence[DebianPackage]) -> dict[int, str]:
+    """Return the layers a base has, from below, each with the key it is remembered by."""
+    standard = [package.sha256.hex for package in packages if not package.extra]
+    every = [(package.sha256.hex, package.extra) for package in packages]
+    plan = {STANDARD: _key("standard", sorted(standard))}
+    if len(standard) < len(every):
+        plan[EXTRA] = _key("extra", sorted(every))
+    plan[STATE] = _key("state", sorted(every))
+    return plan
+
+
+def _key(kind: str, packages: Iterable[object]) -> str:
+    return Digest.of(canonical_json([LAYOUT, kind, *packages])).hex
+
+
+def _build(packages: Sequence[DebianPackage], plan: dict[int, str], store: Store) -> tuple[Layer, ...]:
+    debs = [read_deb(package, store.blob(package.sha256), store.temporary) for package in packages]
+    try:
+        tree = Tree()
+        layers = []
+        for place, key in plan.items():
+            tree.layer = place
+            _fill(tree, place, debs)
+            layers.append(_recall(store, key) or _write(tree, place, debs, key, store))
+        return tuple(layers)
+    finally:
+        _close(debs)
+
+
+def _fill(tree: Tree, place: int, debs: Sequence[Deb]) -> None:
+    if place == STATE:
+        install_defaults(tree)
+        install_alternatives(tree, debs)
+        install_certificates(tree)
+        write_linker_cache(tree, debs)
+        write_database(tree, debs)
+        return
+    for deb in unpack_order(debs):
+        if deb.extra == (place == EXTRA):
+            tree.unpack(deb)
+
+
+def _write(tree: Tree, place: int, debs: Sequence[Deb], key: str, store: Store) -> Layer:
+    everything = tree.shown()
+    nodes = layer_nodes((node for node in everything if node.layer == place), everything)
+    with store.writing() as (stream, keep):
+        writer = LayerWriter(stream)
+        _add(writer, nodes)
+        layer = writer.finish(_comment(place, debs))
+        keep(layer.digest)
+    store.remember(
+        _KIND,
+        key,
+        {
+            "digest": str(layer.digest),
+            "diff_id": str(layer.diff_id),
+            "size": layer.size,
+            "unpacked": layer.unpacked,
+            "comment": layer.comment,
+        },
+    )
+    return layer
+
+
+def _add(writer: LayerWriter, nodes: Iterable[Node]) -> None:
+    """Write the nodes; of files that share one content the first holds it and the others are hard links to it."""
+    first: dict[tuple[int, int], Node] = {}
+    for node in nodes:
+        content = node.content
+        if isinstance(content, Span):
+            other = first.setdefault((id(content.spool), content.offset), node)
+            if other is not node:
+                writer.add(_entry(node, kind="hardlink", link=other.path))
+            elif content.size <= _SMALL:
+                writer.add(_entry(node, size=content.size), content.read())
+            else:
+                writer.add_chunks(_entry(node, size=content.size), content.chunks())
+        else:
+            data = content or b""
+            writer.add(_entry(node, size=len(data)), data)
+
+
+def _entry(node: Node, *, size: int = 0, kind: str = "", link: str = "") -> tar.Entry:
+    return tar.Entry(
+        path=node.path,
+        kind=kind or node.kind,
+        mode=node.mode,
+        size=size,
+        link=link or node.link,
+        owner=node.owner,
+        group=node.group,
+    )
+
+
+def _comment(place: int, debs: Sequence[Deb]) -> str:
+    if place == STATE:
+        return f"Debian: the state of {len(debs)} packages"
+    if place == STANDARD:
+        version = next((deb.version for deb in debs if deb.name == "base-files"), "")
+        return f"Debian {version}: {sum(not deb.extra for deb in debs)} packages"
+    return f"Debian: {', '.join(str(deb) for deb in debs if deb.extra)}"
+
+
+def _recall(store: Store, key: str) -> Layer | None:
+    document = store.recall(_KIND, key)
+    if document is None or not store.has(Digest.parse(document["digest"]), document["size"]):
+        return None
+    return Layer(
+        digest=Digest.parse(document["digest"]),
+        diff_id=Digest.parse(document["diff_id"]),
+        size=document["size"],
+        unpacked=document["unpacked"],
+        comment=document["comment"],
+    )
+
+
+def _close(debs: Sequence[Deb]) -> None:
+    with contextlib.ExitStack() as stack:
+        for deb in debs:
+            for spool in {id(m.content.spool): m.content.spool for m in deb.members if m.content}.values():
+                stack.callback(spool.close)
