@@ -47,7 +47,7 @@ def run(
             env=None if env is None else dict(env),
             cwd=cwd,
             capture_output=True,
-            text=True,
+            encoding="utf-8",  # whatever the locale: names in it go into images
             errors="replace",
             timeout=timeout,
             check=False,

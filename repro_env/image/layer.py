@@ -73,13 +73,13 @@ class LayerWriter:
         They are cut anew into pieces of one size, so that the blob does not depend on how they came.
         """
         self._head(entry)
-        self._flush()
         digest = hashlib.sha256()
         left = entry.size
         for chunk in _recut(chunks):
             left -= len(chunk)
             if left < 0:
                 break
+            self._flush()
             self._tar.update(chunk)
             digest.update(chunk)
             self._emit(deflate.stored(chunk))
