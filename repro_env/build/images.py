@@ -1,0 +1,78 @@
+"""Building the steps of a lock, and holding the result against what the lock recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from repro_env.build.native import Builder, Built
+from repro_env.edges.report import Reporter
+from repro_env.errors import BuildError
+from repro_env.image.oci import is_complete
+from repro_env.image.store import Store
+from repro_env.lock.model import Lock, LockedStep
+from repro_env.values import Digest, Platform
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """Which steps to build, on which platforms, from the project at `root`, with how many workers."""
+
+    lock: Lock
+    steps: Sequence[str]
+    platforms: Sequence[Platform]
+    root: Path
+    workers: int
+
+
+def missing_environments(order: Order, store: Store) -> list[tuple[str, Platform]]:
+    """Return the steps and platforms whose environment image is not in the store as the lock records it."""
+    return [
+        (name, platform)
+        for name in order.steps
+        for platform in order.platforms
+        if not _is_built(order.lock.steps[name], platform, store)
+    ]
+
+
+def build_images(order: Order, *, store: Store, report: Reporter) -> tuple[Built, ...]:
+    """Build the steps of an order, in its order, from what is in the store.
+
+    Errors: `IntegrityError`, `BuildError`, `StoreError`.
+    """
+    with ThreadPoolExecutor(order.workers, thread_name_prefix="layer") as pool:
+        builder = Builder(store, pool, report)
+        return tuple(
+            builder.build(order.lock, order.lock.steps[name], platform, order.root)
+            for name in order.steps
+            for platform in order.platforms
+        )
+
+
+def record_environments(lock: Lock, built: Iterable[Built], *, update: bool) -> Lock:
+    """Return the lock with the digests of the environment images that were built.
+
+    A lock that has another digest already was built elsewhere to other bytes. Errors: `BuildError`, unless `update`.
+    """
+    steps = dict(lock.steps)
+    for one in built:
+        step = steps[one.step]
+        environment = step.environments[one.platform]
+        if environment.image not in {None, one.environment} and not update:
+            raise _differs(one, environment.image)
+        environments = {**step.environments, one.platform: replace(environment, image=one.environment)}
+        steps[one.step] = replace(step, environments=environments)
+    return replace(lock, steps=steps)
+
+
+def _is_built(step: LockedStep, platform: Platform, store: Store) -> bool:
+    recorded = step.environments[platform].image
+    return recorded is not None and is_complete(store, recorded)
+
+
+def _differs(built: Built, recorded: Digest | None) -> BuildError:
+    why = f"the lock records {recorded}\nthis build gave  {built.environment}"
+    hint = "run `repro build --update` to record this one, if the lock's was made by an older repro"
+    return BuildError(f"the environment of step {built.step} came out different", why, hint)

@@ -1,0 +1,99 @@
+"""`repro build`: the images of a lock's steps."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Sequence
+
+import click
+
+from repro_env.build.images import Order, build_images, missing_environments, record_environments
+from repro_env.build.native import Built
+from repro_env.cli.progress import reporter
+from repro_env.cli.project import Workspace, fresh_lock, open_workspace, store_root
+from repro_env.edges.files import write_atomically
+from repro_env.edges.report import Reporter
+from repro_env.image.store import Store
+from repro_env.lock.dump import dump_lock
+from repro_env.lock.model import Lock
+from repro_env.values import Platform, format_size
+
+
+@click.command("build")
+@click.argument("steps", nargs=-1, metavar="[STEP]...")
+@click.option("--update", is_flag=True, help="Record the digests of this build, whatever the lock recorded before.")
+@click.option("--workers", type=click.IntRange(1), metavar="N", help="Layers made at once; by default one a core.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def command(*, steps: tuple[str, ...], update: bool, workers: int | None, as_json: bool) -> None:
+    """Build the images of these steps, or of all.
+
+    What the store lacks is downloaded and checked against the lock; then everything is assembled offline. The same lock
+    and code give the same digests on every machine. The images stand in the store, which is an OCI image layout.
+    """
+    workspace = open_workspace()
+    workspace.check_steps(steps)
+    lock = fresh_lock(workspace)
+    began = time.monotonic()
+    with reporter(quiet=as_json) as report:
+        store = Store(store_root())
+        names = steps or tuple(workspace.project.steps)
+        built = built_steps(
+            workspace, lock, names, workspace.project.platforms, store, report, update=update, workers=workers
+        )
+    click.echo(_document(built, store) if as_json else _table(built, store, time.monotonic() - began))
+
+
+def built_steps(
+    workspace: Workspace,
+    lock: Lock,
+    steps: Sequence[str],
+    platforms: Sequence[Platform],
+    store: Store,
+    report: Reporter,
+    *,
+    update: bool = False,
+    workers: int | None = None,
+) -> tuple[Built, ...]:
+    """Build steps and record in the lock which environment images they gave, where it did not say yet."""
+    count = workers or len(os.sched_getaffinity(0))
+    order = Order(lock=lock, steps=steps, platforms=platforms, root=workspace.root, workers=count)
+    missing = missing_environments(order, store)
+    if missing:
+        from repro_env.cli.fetching import Fetching  # noqa: PLC0415 - urllib3, which a build from the store does without
+
+        Fetching(workspace).have_everything(lock, missing, store, report)
+    built = build_images(order, store=store, report=report)
+    recorded = record_environments(lock, built, update=update)
+    if recorded != lock:
+        write_atomically(workspace.lock_path, dump_lock(recorded).encode())
+    return built
+
+
+def _table(built: Sequence[Built], store: Store, seconds: float) -> str:
+    width = max(len(one.step) for one in built)
+    lines = [
+        f"{one.step:<{width}}  {one.image}  {format_size(one.size)} in {one.layers} layers"
+        + ("" if one.reused else ", environment built")
+        for one in built
+    ]
+    count = "1 image" if len(built) == 1 else f"{len(built)} images"
+    return "\n".join([*lines, f"{count} in {store.root} after {seconds:.1f} s"])
+
+
+def _document(built: Sequence[Built], store: Store) -> str:
+    images = [
+        {
+            "step": one.step,
+            "platform": str(one.platform),
+            "image": str(one.image),
+            "environment": str(one.environment),
+            "reference": one.reference,
+            "size": one.size,
+            "layers": one.layers,
+            "reused": one.reused,
+        }
+        for one in built
+    ]
+    return json.dumps({"store": str(store.root), "images": images}, indent=2)

@@ -1,0 +1,133 @@
+"""`repro lock` itself: measure the data, resolve what is stale, write the lock, say what changed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+
+import click
+
+from repro_env.cli.fetching import Fetching
+from repro_env.cli.progress import reporter
+from repro_env.cli.project import LOCK_FILE, Workspace, open_workspace, read_lock, store_root
+from repro_env.cli.settings import mirrors
+from repro_env.config.model import DebianBase
+from repro_env.data.cache import StatCache
+from repro_env.data.measure import keep_manifest, measure
+from repro_env.edges.files import write_atomically
+from repro_env.edges.report import Reporter
+from repro_env.image.store import Store
+from repro_env.lock.diff import Change, diff, diff_lines
+from repro_env.lock.dump import dump_lock
+from repro_env.lock.model import Lock, LockedBase, LockedData, Wheel
+from repro_env.resolve.debian import resolve_base
+from repro_env.resolve.project import Resolution, Upgrade
+from repro_env.resolve.python import resolve_steps
+from repro_env.resolve.python.request import StepRequest
+
+
+def lock_project(*, upgrade: bool, packages: Sequence[str], as_json: bool) -> None:
+    """Bring repro.lock up to date and print what changed in it."""
+    workspace = open_workspace()
+    before = read_lock(workspace)
+    with reporter(quiet=as_json) as report:
+        wanted = Upgrade.of(everything=upgrade, packages=packages)
+        lock = resolved(workspace, before, wanted, Store(store_root()), report)
+    text = dump_lock(lock)
+    path = workspace.lock_path
+    written = not path.exists() or path.read_text() != text
+    if written:
+        write_atomically(path, text.encode())
+    changes = diff(before, lock) if before else ()
+    click.echo(_document(lock, changes, written=written) if as_json else _summary(lock, before, changes))
+
+
+def resolved(workspace: Workspace, before: Lock | None, upgrade: Upgrade, store: Store, report: Reporter) -> Lock:
+    """Return the lock of the project as it stands, with every pin of `before` that may stay."""
+    http = Fetching(workspace).http
+    now = datetime.now(UTC)
+
+    def debian(base: DebianBase, previous: LockedBase | None) -> LockedBase:
+        platforms = workspace.project.platforms
+        python = any(step.base == base.name for step in workspace.project.steps.values())
+        return resolve_base(
+            base,
+            platforms,
+            python=python,
+            http=http,
+            store=store,
+            report=report,
+            now=now,
+            mirrors=mirrors(),
+            previous=previous,
+            upgrade=upgrade.everything,
+        )
+
+    def python(requests: Sequence[StepRequest]) -> Sequence[tuple[Wheel, ...]]:
+        return resolve_steps(
+            requests,
+            root=workspace.root,
+            store=store,
+            http=http,
+            report=report,
+            upgrade=upgrade.everything,
+            upgrade_packages=upgrade.packages,
+        )
+
+    return Resolution(
+        project=workspace.project,
+        digests=workspace.digests,
+        sources=workspace.sources,
+        data=measured_data(workspace, report),
+        resolve_base=debian,
+        resolve_python=python,
+        previous=before,
+        upgrade=upgrade,
+    ).lock()
+
+
+def measured_data(workspace: Workspace, report: Reporter) -> Mapping[str, LockedData]:
+    """Return what every data input is now, and keep the manifests of directories for a later comparison."""
+    state = workspace.root / ".repro"
+    cache = StatCache(state / "stat-cache")
+    found = {}
+    for data in workspace.project.data.values():
+        measured = measure(workspace.root / data.path, reporter=report, cache=cache)
+        keep_manifest(state / "manifests", measured)
+        found[data.name] = measured.locked(data.name, data.path)
+    return found
+
+
+def _summary(lock: Lock, before: Lock | None, changes: Sequence[Change]) -> str:
+    if before is None:
+        debian = len(
+            {
+                package.sha256
+                for base in lock.bases.values()
+                for root in base.roots.values()
+                for package in root.packages
+            }
+        )
+        pinned = (
+            (len(lock.steps), "step", "steps"),
+            (len(lock.wheels), "Python package", "Python packages"),
+            (debian, "Debian package", "Debian packages"),
+            (len(lock.data), "data input", "data inputs"),
+        )
+        words = [f"{count} {one if count == 1 else many}" for count, one, many in pinned if count]
+        return f"wrote {LOCK_FILE}: {', '.join(words)}"
+    if not changes:
+        return f"{LOCK_FILE} is up to date"
+    return "\n".join([f"wrote {LOCK_FILE}:", *(f"  {line}" for line in diff_lines(changes))])
+
+
+def _document(lock: Lock, changes: Sequence[Change], *, written: bool) -> str:
+    document = {
+        "lock": LOCK_FILE,
+        "written": written,
+        "steps": {name: len(next(iter(step.environments.values())).wheels) for name, step in lock.steps.items()},
+        "packages": len(lock.wheels),
+        "changes": list(diff_lines(changes)),
+    }
+    return json.dumps(document, indent=2)

@@ -1,0 +1,164 @@
+"""A whole project resolved: bases first, then every step's packages at once, with every pin kept that may stay."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+
+from repro_env.config.model import DebianBase, Project, Step
+from repro_env.errors import ResolutionError
+from repro_env.lock.drift import locked_step, stale_requests
+from repro_env.lock.model import DebianRoot, Environment, Lock, LockedBase, LockedData, Wheel
+from repro_env.lock.sources import PythonInputs, all_python_inputs
+from repro_env.resolve.python.request import StepRequest
+from repro_env.values import Digest, Platform, normalise_name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upgrade:
+    """Which pins may move though nothing asks for it: all of them, or those of some Python packages."""
+
+    everything: bool = False
+    packages: frozenset[str] = frozenset()  # normalised names
+
+    @classmethod
+    def of(cls, *, everything: bool, packages: Sequence[str]) -> Upgrade:
+        """Return the upgrade asked for on the command line. Errors: `ResolutionError` for what is no package name."""
+        try:
+            return cls(everything=everything, packages=frozenset(map(normalise_name, packages)))
+        except ValueError as error:
+            raise ResolutionError("cannot upgrade that", str(error)) from error
+
+    def concerns(self, environment: Environment) -> bool:
+        """Whether a step's packages have to be resolved for this."""
+        return self.everything or any(wheel.name in self.packages for wheel in environment.wheels)
+
+
+BaseResolver = Callable[[DebianBase, LockedBase | None], LockedBase]
+"""From a base as asked for, and its earlier pins where they are to be kept, to its pins."""
+
+PythonResolver = Callable[[Sequence[StepRequest]], Sequence[tuple[Wheel, ...]]]
+"""From steps' requests to the wheels of each."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resolution:
+    """One resolution of a project.
+
+    `digests` are those of the project's requests and `sources` the texts they were taken from; `data` is what the data
+    inputs are now; `previous` is the lock whose pins are kept, if there is one.
+    """
+
+    project: Project
+    digests: Mapping[str, Digest]
+    sources: Mapping[str, str]
+    data: Mapping[str, LockedData]
+    resolve_base: BaseResolver
+    resolve_python: PythonResolver
+    previous: Lock | None = None
+    upgrade: Upgrade = field(default_factory=Upgrade)
+
+    def lock(self) -> Lock:
+        """Return the lock. Errors: `ResolutionError`, `FetchError`, `IntegrityError`, `StoreError`."""
+        bases = self._bases()
+        _check_interpreters(self.project, bases)
+        environments = self._environments(bases)
+        return Lock(
+            project=self.project.name,
+            inputs=self.digests,
+            bases=bases,
+            steps={
+                name: locked_step(step, {platform: environments[name, platform] for platform in self.project.platforms})
+                for name, step in self.project.steps.items()
+            },
+            data=self.data,
+        )
+
+    def is_stale(self, key: str) -> bool:
+        """Whether the previous lock was not made from the request of this key."""
+        return self.previous is None or key in stale_requests(self.previous, self.digests)
+
+    def _bases(self) -> dict[str, LockedBase]:
+        kept = {} if self.previous is None or self.upgrade.everything else self.previous.bases
+        stale = [name for name in self.project.bases if name not in kept or self.is_stale(f"base.{name}")]
+        with ThreadPoolExecutor(max_workers=4, thread_name_prefix="base") as pool:
+            fresh = dict(
+                zip(
+                    stale, pool.map(lambda n: self.resolve_base(self.project.bases[n], kept.get(n)), stale), strict=True
+                )
+            )
+        return {name: fresh.get(name) or kept[name] for name in self.project.bases}
+
+    def _environments(self, bases: Mapping[str, LockedBase]) -> dict[tuple[str, Platform], Environment]:
+        inputs = all_python_inputs(self.project, self.sources)
+        kept: dict[tuple[str, Platform], Environment] = {}
+        requests: dict[tuple[str, Platform], StepRequest] = {}
+        for name, step in self.project.steps.items():
+            for platform in self.project.platforms:
+                root, before = bases[step.base].roots[platform], self._before(name, platform)
+                if before is not None and self._stands(step, root, platform, before):
+                    kept[name, platform] = before
+                else:
+                    requests[name, platform] = _request(step, platform, root, before, inputs[name])
+        resolved = dict(zip(requests, self.resolve_python(tuple(requests.values())), strict=True))
+        fresh = {
+            key: Environment(interpreter=requests[key].interpreter, wheels=wheels) for key, wheels in resolved.items()
+        }
+        return {key: self._with_image(key, environment, bases) for key, environment in {**kept, **fresh}.items()}
+
+    def _before(self, name: str, platform: Platform) -> Environment | None:
+        step = self.previous.steps.get(name) if self.previous else None
+        return step.environments.get(platform) if step else None
+
+    def _stands(self, step: Step, root: DebianRoot, platform: Platform, before: Environment) -> bool:
+        """Whether a step's packages stand: neither its request nor what its wheels must fit changed."""
+        base = self._base_before(step.name, platform)
+        fits = base is not None and (base.glibc, base.python) == (root.glibc, root.python)
+        return fits and not self.is_stale(f"step.{step.name}.python") and not self.upgrade.concerns(before)
+
+    def _base_before(self, name: str, platform: Platform) -> DebianRoot | None:
+        step = self.previous.steps.get(name) if self.previous else None
+        base = self.previous.bases.get(step.base) if self.previous and step else None
+        return base.roots.get(platform) if base else None
+
+    def _with_image(
+        self, key: tuple[str, Platform], environment: Environment, bases: Mapping[str, LockedBase]
+    ) -> Environment:
+        """Keep the recorded image's digest where the image is still of these pins, and no other."""
+        before = self._before(*key)
+        root = bases[self.project.steps[key[0]].base].roots[key[1]]
+        same = before is not None and replace(before, image=None) == replace(environment, image=None)
+        same = same and self._base_before(*key) == root
+        return replace(environment, image=before.image if before and same else None)
+
+
+def _request(
+    step: Step, platform: Platform, root: DebianRoot, before: Environment | None, inputs: PythonInputs
+) -> StepRequest:
+    return StepRequest(
+        step=step.name,
+        python=step.python.version,
+        platform=platform,
+        glibc=root.glibc,
+        interpreter=root.python,
+        inputs=inputs,
+        group=step.python.group,
+        script=step.python.script,
+        previous=before.wheels if before else (),
+    )
+
+
+def _check_interpreters(project: Project, bases: Mapping[str, LockedBase]) -> None:
+    """Check that every step's Python is its base's own. Errors: `ResolutionError` naming each step whose is not."""
+    wrong = []
+    for step in project.steps.values():
+        found = {root.python for root in bases[step.base].roots.values()}
+        if not all(version.startswith(f"{step.python.version}.") for version in found):
+            has = " and ".join(sorted(found))
+            wrong.append(f"step {step.name} asks for Python {step.python.version}; base {step.base} has {has}")
+    if wrong:
+        hint = (
+            "ask for the base's own Python, or use a base whose suite has the one you need: bookworm 3.11, trixie 3.13"
+        )
+        raise ResolutionError("a base does not have the Python that a step asks for", "\n".join(wrong), hint)
