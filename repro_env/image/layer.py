@@ -90,6 +90,8 @@ class LayerWriter:
 
     def add_deflated(self, entry: tar.Entry, content: Deflated) -> Digest:
         """Copy a DEFLATE stream in as the content of a file, and return the digest of the inflated content."""
+        if content.size != entry.size:
+            raise IntegrityError(f"{entry.path} is {content.size} bytes where {entry.size} were declared")
         self._head(entry)
         self._flush()
         self._emit(deflate.HEADER)
