@@ -63,6 +63,13 @@ class Problem:
         return f"{place}: {key}{self.message}{hint}"
 
 
+class UsageError(ReproError):
+    """The command line was wrong."""
+
+    exit_status = 2
+    exec_status = 120
+
+
 class ConfigError(ReproError):
     """`repro.toml` (or a file it names) is not a valid project: every problem at once."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -67,6 +68,23 @@ def code_layer(files: Sequence[CodeFile], document: bytes, store: Store) -> Laye
         layer = writer.finish("the step's code")
         keep(layer.digest)
     return layer
+
+
+def copy_code(files: Sequence[CodeFile], directory: Path) -> None:
+    """Copy a step's code into a new directory, for a runtime that mounts code instead of having it in the image.
+
+    Modes are those of the code layer, so a step sees the same either way. Errors: `StoreError`.
+    """
+    with os_errors(f"copy the step's code to {directory}"):
+        directory.mkdir(parents=True)
+        for file in files:
+            target = directory / file.path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if file.link:
+                target.symlink_to(file.link)
+            else:
+                shutil.copyfile(file.source, target)
+                target.chmod(0o755 if file.executable else 0o644)
 
 
 def _write(writer: LayerWriter, path: str, file: CodeFile) -> None:

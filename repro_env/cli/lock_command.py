@@ -18,21 +18,10 @@ def command(*, check: bool, upgrade: bool, packages: tuple[str, ...], as_json: b
     Pins that still satisfy what is asked for are kept; a step that did not change is not resolved again.
     """
     if check:
-        _check(as_json=as_json)
+        from repro_env.cli.checking import check_lock  # noqa: PLC0415 - not for --help
+
+        click.echo(check_lock(as_json=as_json))
     else:
         from repro_env.cli.locking import lock_project  # noqa: PLC0415 - the resolvers, which a check does without
 
         lock_project(upgrade=upgrade, packages=packages, as_json=as_json)
-
-
-def _check(*, as_json: bool) -> None:
-    from repro_env.cli.project import LOCK_FILE, fresh_lock, open_workspace  # noqa: PLC0415 - not for --help
-
-    lock = fresh_lock(open_workspace())
-    if as_json:
-        import json  # noqa: PLC0415 - same
-
-        click.echo(json.dumps({"fresh": True, "steps": sorted(lock.steps), "packages": len(lock.wheels)}))
-    else:
-        steps = "1 step" if len(lock.steps) == 1 else f"{len(lock.steps)} steps"
-        click.echo(f"{LOCK_FILE} is up to date: {steps}, {len(lock.wheels)} packages")

@@ -23,8 +23,9 @@ from repro_env.lock.dump import dump_lock
 from repro_env.lock.model import Lock, LockedBase, LockedData, Wheel
 from repro_env.resolve.debian import resolve_base
 from repro_env.resolve.project import Resolution, Upgrade
-from repro_env.resolve.python import resolve_steps
 from repro_env.resolve.python.request import StepRequest
+from repro_env.resolve.python.resolver import Resolver, resolve_steps
+from repro_env.values import Platform
 
 
 def lock_project(*, upgrade: bool, packages: Sequence[str], as_json: bool) -> None:
@@ -64,16 +65,16 @@ def resolved(workspace: Workspace, before: Lock | None, upgrade: Upgrade, store:
             upgrade=upgrade.everything,
         )
 
-    def python(requests: Sequence[StepRequest]) -> Sequence[tuple[Wheel, ...]]:
-        return resolve_steps(
-            requests,
-            root=workspace.root,
+    def python(requests: Sequence[StepRequest]) -> Mapping[tuple[str, Platform], tuple[Wheel, ...]]:
+        resolver = Resolver(
+            project=workspace.root,
             store=store,
             http=http,
             report=report,
             upgrade=upgrade.everything,
             upgrade_packages=upgrade.packages,
         )
+        return resolve_steps(requests, resolver, known=before.wheels if before else ())
 
     return Resolution(
         project=workspace.project,

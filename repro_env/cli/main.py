@@ -1,97 +1,70 @@
-"""The `repro` command: finds the command asked for, runs it, and says what went wrong."""
+"""Where `repro` starts and ends: every failure becomes its three parts and its exit status.
+
+`repro lock --check` runs at every commit, so it goes its own way, past click, whose import takes longer than the check.
+"""
 
 from __future__ import annotations
 
-import importlib
 import os
 import sys
 from typing import NoReturn
 
-import click
-
-from repro_env import __version__
 from repro_env.errors import ReproError
 
+_CHECK = ["lock", "--check"]
 _INTERRUPTED = 130
 _BROKEN_PIPE = 141
-
-_COMMANDS = {
-    "lock": "Pin every step: packages, base, data.",
-    "build": "Build each step's image from the lock alone.",
-    "exec": "Verify a step's inputs, run it in its image, record it.",
-    "status": "Show what is locked, built, run and stale.",
-    "demo": "Lock, build and run a small real pipeline.",
-}
-
-
-class _LazyGroup(click.Group):
-    """Imports a command's module when that command is asked for, and none for `--help`."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
-        return list(_COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
-        if cmd_name not in _COMMANDS:
-            return None
-        command: click.Command = importlib.import_module(f"repro_env.cli.{cmd_name}_command").command
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
-        with formatter.section("Commands"):
-            formatter.write_dl(list(_COMMANDS.items()))
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and args[0] not in _COMMANDS and not args[0].startswith("-"):
-            _refuse_unknown(args[0], ctx)
-        return super().resolve_command(ctx, args)
-
-
-def _refuse_unknown(name: str, ctx: click.Context) -> NoReturn:
-    from difflib import get_close_matches  # noqa: PLC0415 - only for a mistake
-
-    near = get_close_matches(name, _COMMANDS, n=1)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
-    raise click.UsageError(f"there is no command {name!r}.{hint}", ctx)
-
-
-@click.command(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(__version__, prog_name="repro")
-@click.option("-C", "--directory", default="", metavar="DIR", help="Act as if started in this directory.")
-def repro(directory: str) -> None:
-    """Reproducible environments for AI pipelines: one lock, one image a step, verified, run and recorded."""
-    if directory:
-        try:
-            os.chdir(directory)
-        except OSError as error:
-            raise ReproError(f"cannot enter {directory}", error.strerror or str(error)) from error
 
 
 def main() -> NoReturn:
     """Run the command line and exit with its status; see `docs/reference/exit-status.md`."""
     try:
-        status = repro.main(standalone_mode=False)
+        status = _run(sys.argv[1:])
         sys.stdout.flush()
     except ReproError as error:
         show_error(error)
-        sys.exit(error.exit_status)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted: nothing is half-written, and the next run goes on from here", err=True)
-        sys.exit(_INTERRUPTED)
+        status = error.exec_status if _is_exec(sys.argv[1:]) else error.exit_status
+    except KeyboardInterrupt:
+        print("interrupted: nothing is half-written, and the next run goes on from here", file=sys.stderr)
+        status = _INTERRUPTED
     except BrokenPipeError:
+        # Whoever read the output has gone; the interpreter must not complain of it on its way out.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(_BROKEN_PIPE)
-    sys.exit(status if isinstance(status, int) else 0)
+        status = _BROKEN_PIPE
+    sys.exit(status)
+
+
+def _run(arguments: list[str]) -> int:
+    if arguments == _CHECK:
+        from repro_env.cli.checking import check_lock  # noqa: PLC0415 - instead of click
+
+        print(check_lock())
+        return 0
+    from repro_env.cli.group import run  # noqa: PLC0415 - click
+
+    return run()
+
+
+def _is_exec(arguments: list[str]) -> bool:
+    """Whether the command is `exec`, whose own failures must not look like those of the step it runs."""
+    words = iter(arguments)
+    for word in words:
+        if word in {"-C", "--directory"}:
+            next(words, "")
+        elif not word.startswith("-"):
+            return word == "exec"
+    return False
 
 
 def show_error(error: ReproError) -> None:
     """Print an error in its three parts to standard error, in colour on a terminal."""
-    click.echo(f"{click.style('error:', fg='red', bold=True)} {error.what}", err=True)
+    print(f"{_coloured('error:', 31)} {error.what}", file=sys.stderr)
     for line in error.why.splitlines():
-        click.echo(f"  {line}", err=True)
+        print(f"  {line}", file=sys.stderr)
     if error.hint:
-        click.echo(f"{click.style('hint:', fg='cyan', bold=True)} {error.hint}", err=True)
+        print(f"{_coloured('hint:', 36)} {error.hint}", file=sys.stderr)
+
+
+def _coloured(text: str, colour: int) -> str:
+    plain = not sys.stderr.isatty() or "NO_COLOR" in os.environ
+    return text if plain else f"\x1b[1;{colour}m{text}\x1b[0m"

@@ -38,8 +38,8 @@ class Upgrade:
 BaseResolver = Callable[[DebianBase, LockedBase | None], LockedBase]
 """From a base as asked for, and its earlier pins where they are to be kept, to its pins."""
 
-PythonResolver = Callable[[Sequence[StepRequest]], Sequence[tuple[Wheel, ...]]]
-"""From steps' requests to the wheels of each."""
+PythonResolver = Callable[[Sequence[StepRequest]], Mapping[tuple[str, Platform], tuple[Wheel, ...]]]
+"""From requests to the wheels of each step on each platform."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +101,7 @@ class Resolution:
                     kept[name, platform] = before
                 else:
                     requests[name, platform] = _request(step, platform, root, before, inputs[name])
-        resolved = dict(zip(requests, self.resolve_python(tuple(requests.values())), strict=True))
+        resolved = self.resolve_python(tuple(requests.values())) if requests else {}
         fresh = {
             key: Environment(interpreter=requests[key].interpreter, wheels=wheels) for key, wheels in resolved.items()
         }

@@ -1,0 +1,78 @@
+"""The `repro` command with its subcommands, each imported only when it is asked for."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from typing import NoReturn
+
+import click
+
+from repro_env import __version__
+from repro_env.errors import ReproError, UsageError
+
+_COMMANDS = {
+    "lock": "Pin every step: packages, base, data.",
+    "build": "Build each step's image from the lock alone.",
+    "exec": "Verify a step's inputs, run it in its image, record it.",
+    "status": "Show what is locked, built, run and stale.",
+    "demo": "Lock, build and run a small real pipeline.",
+}
+
+
+class _LazyGroup(click.Group):
+    """Imports a command's module when that command is asked for, and none for `--help`."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
+        if cmd_name not in _COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"repro_env.cli.{cmd_name}_command").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_COMMANDS.items()))
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in _COMMANDS and not args[0].startswith("-"):
+            _refuse_unknown(args[0], ctx)
+        return super().resolve_command(ctx, args)
+
+
+def _refuse_unknown(name: str, ctx: click.Context) -> NoReturn:
+    from difflib import get_close_matches  # noqa: PLC0415 - only for a mistake
+
+    near = get_close_matches(name, _COMMANDS, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise click.UsageError(f"there is no command {name!r}{hint}", ctx)
+
+
+@click.command(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="repro")
+@click.option("-C", "--directory", default="", metavar="DIR", help="Act as if started in this directory.")
+def repro(directory: str) -> None:
+    """Reproducible environments for AI pipelines: one lock, one image a step, verified, run and recorded."""
+    if directory:
+        try:
+            os.chdir(directory)
+        except OSError as error:
+            raise ReproError(f"cannot enter {directory}", error.strerror or str(error)) from error
+
+
+def run() -> int:
+    """Run the command line that this process was started with and return its exit status. Errors: `ReproError`."""
+    try:
+        status = repro.main(standalone_mode=False)
+    except click.UsageError as error:
+        path = error.ctx.command_path if error.ctx else "repro"
+        raise UsageError(error.format_message().removesuffix("."), hint=f"see `{path} --help`") from error
+    except click.ClickException as error:
+        raise ReproError(error.format_message()) from error
+    except click.Abort as error:
+        raise KeyboardInterrupt from error
+    return status if isinstance(status, int) else 0
