@@ -27,8 +27,10 @@ def read_document(text: str) -> dict[str, Any]:
         return tomllib.loads(text.removeprefix("\ufeff"))
     except RecursionError as error:
         raise DocumentError("values are nested too deeply", 0) from error
-    except ValueError as error:  # besides TOMLDecodeError: an integer with more digits than Python converts
+    except tomllib.TOMLDecodeError as error:
         raise _document_error(str(error), text) from error
+    except ValueError as error:  # CPython's limit on the digits of an integer
+        raise DocumentError("a number has too many digits", 0) from error
 
 
 def _document_error(said: str, text: str) -> DocumentError:

@@ -11,6 +11,7 @@ from repro_env.config.document import DocumentError, read_document
 from repro_env.config.lines import KeyPath, key_lines, nearest_line
 from repro_env.config.problems import key_text
 from repro_env.errors import LockError, Problem
+from repro_env.lock.canonical import read_canonical
 from repro_env.lock.dump import long_reference
 from repro_env.lock.fields import Fields, InvalidLockError
 from repro_env.lock.model import (
@@ -44,7 +45,7 @@ def parse_lock(text: str, *, file: str = "repro.lock") -> Lock:
     what is not TOML, holds a merge conflict, is of a newer version, or has a wrong, missing, unknown or dangling entry.
     """
     try:
-        document = read_document(text)
+        document = read_canonical(text) or read_document(text)
     except DocumentError as error:
         raise _unreadable(text, file, error) from error
     _refuse_newer("version", document.get("version"), VERSION, file)

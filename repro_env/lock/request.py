@@ -12,8 +12,10 @@ from typing import Any
 
 from repro_env.config.model import DebianBase, Project, Step
 from repro_env.lock.requirements import requirement_lines
-from repro_env.lock.sources import PythonInputs, all_python_inputs
+from repro_env.lock.sources import PythonInputs, all_python_inputs, python_inputs, request_files
 from repro_env.values import Digest
+
+__all__ = ["STANDARD_SET", "PythonInputs", "python_inputs", "request_digests", "request_files"]
 
 STANDARD_SET = 1
 """Of the packages that every base holds unasked. Raised only when a base locked before would no longer do, because it
