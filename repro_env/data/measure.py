@@ -1,0 +1,171 @@
+"""What a data input is: its digest, the number of its files and their size."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import posixpath
+import stat
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from repro_env.data.cache import Remembered, StatCache
+from repro_env.data.hashing import hash_files
+from repro_env.data.tree import RECORD, Scan, Tree, changed, is_file, listed, scan, scan_file, shown, steady
+from repro_env.edges.files import os_errors, write_atomically
+from repro_env.edges.report import Reporter
+from repro_env.errors import StoreError, VerificationError
+from repro_env.lock.model import LockedData
+from repro_env.values import Digest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """A file or directory, measured.
+
+    `kind` is `file`, whose digest is of its content, or `directory`, whose digest is of its manifest. `files` counts
+    files and links, `size` the bytes of the files.
+    """
+
+    kind: str
+    digest: Digest
+    files: int
+    size: int
+    tree: Tree
+
+    def manifest(self) -> bytes:
+        """Return the manifest of a directory; of a file, nothing."""
+        return self.tree.manifest() if self.kind == "directory" else b""
+
+    def locked(self, name: str, path: str) -> LockedData:
+        """Return this as a lock pins it."""
+        digest, files, size = self.digest, self.files, self.size
+        return LockedData(name=name, path=path, kind=self.kind, digest=digest, files=files, size=size)
+
+
+def measure(
+    path: Path,
+    *,
+    reporter: Reporter,
+    cache: StatCache | None = None,
+    trust: bool = True,
+    workers: int | None = None,
+) -> Measured:
+    """Measure a file or directory, which may be reached through a link; links below a directory are not followed.
+
+    What `cache` knows to be unchanged is not read again; without `trust` everything is, and the cache is renewed.
+    `workers` threads read where that pays, by default four more than there are cores, because some wait for a disk.
+    Errors: `VerificationError` for what is absent, is neither file nor directory, holds a link that leaves it, or
+    changes meanwhile; `StoreError` for what cannot be read.
+    """
+    root = os.fsencode(path)
+    kind = _kind(path)
+    began = time.time_ns()
+    found = scan(root) if kind == "directory" else scan_file(root)
+    known = cache.recall(root) if cache and trust else None
+    if known and _unchanged(known.tree, found):
+        return _measured(kind, known)
+    tree = _read(root, found, known.tree if known else None, reporter, workers or (os.cpu_count() or 1) + 4)
+    _still(root, found)
+    fresh = Remembered(tree=tree, digest=_digest(kind, tree), size=tree.size)
+    if cache:
+        cache.remember(root, fresh, began=began)
+    return _measured(kind, fresh)
+
+
+def keep_manifest(directory: Path, measured: Measured) -> None:
+    """Keep a directory's manifest as `directory/HEX`, so that a later difference can be told file by file.
+
+    Errors: `StoreError`.
+    """
+    place = directory / measured.digest.hex
+    if measured.kind == "directory" and not place.exists():
+        write_atomically(place, measured.manifest())
+
+
+def _kind(path: Path) -> str:
+    try:
+        with os_errors(f"look at {path}"):
+            mode = os.stat(path).st_mode
+    except StoreError as error:
+        if isinstance(error.__cause__, FileNotFoundError | NotADirectoryError):
+            raise VerificationError(f"{path} does not exist", hint="put the data there, or correct its path") from error
+        raise
+    if not (stat.S_ISDIR(mode) or stat.S_ISREG(mode)):
+        raise VerificationError(f"{path} is neither a file nor a directory")
+    return "directory" if stat.S_ISDIR(mode) else "file"
+
+
+def _measured(kind: str, known: Remembered) -> Measured:
+    return Measured(kind=kind, digest=known.digest, files=len(known.tree.names), size=known.size, tree=known.tree)
+
+
+def _unchanged(known: Tree, found: Scan) -> bool:
+    return known.records == found.records and known.names == found.names
+
+
+def _digest(kind: str, tree: Tree) -> Digest:
+    return Digest.of(tree.manifest()) if kind == "directory" else Digest(tree.digests[0].hex())
+
+
+def _read(root: bytes, found: Scan, known: Tree | None, reporter: Reporter, workers: int) -> Tree:
+    """Return the tree of a scan, reading only what `known` does not hold as it is now."""
+    digests = _still_valid(found, known) if known else {}
+    missing = [item for item in zip(found.names, found.records, strict=True) if item[0] not in digests]
+    files = [item for item in missing if is_file(RECORD.unpack(item[1])[-1])]
+    size = sum(RECORD.unpack(expected)[0] for _name, expected in files)
+    with reporter.task(f"reading {os.path.basename(shown(root))}", size) as task:
+        digests |= hash_files(root, files, workers=workers, progress=task.advance)
+    targets = _links(root, found)
+    digests |= {name: hashlib.sha256(target).digest() for name, target in targets.items()}
+    return Tree(
+        names=found.names,
+        records=found.records,
+        digests=[digests[name] for name in found.names],
+        targets=targets,
+    )
+
+
+def _still_valid(found: Scan, known: Tree) -> dict[bytes, bytes]:
+    """Return the digests of the names whose record is what it was."""
+    before = dict(zip(known.names, zip(known.records, known.digests, strict=True), strict=True))
+    blank = (b"", b"")
+    return {
+        name: before[name][1]
+        for name, record in zip(found.names, found.records, strict=True)
+        if before.get(name, blank)[0] == record
+    }
+
+
+def _links(root: bytes, found: Scan) -> dict[bytes, bytes]:
+    """Return the targets of the links. Errors: `VerificationError` that names those which leave the directory."""
+    pairs = zip(found.names, found.records, strict=True)
+    names = [name for name, record in pairs if not is_file(RECORD.unpack(record)[-1])]
+    targets: dict[bytes, bytes] = {}
+    for name in names:
+        with steady(root + b"/" + name):
+            targets[name] = os.readlink(root + b"/" + name)
+    leaving = [f"{shown(name)} -> {shown(target)}" for name, target in targets.items() if _leaves(name, target)]
+    if leaving:
+        raise VerificationError(
+            f"{shown(root)} holds links that leave it",
+            listed(leaving),
+            "what they lead to would not be pinned: copy it in, or declare it as data of its own",
+        )
+    return targets
+
+
+def _leaves(name: bytes, target: bytes) -> bool:
+    place = posixpath.normpath(posixpath.join(posixpath.dirname(name), target))
+    return target.startswith(b"/") or place == b".." or place.startswith(b"../")
+
+
+def _still(root: bytes, found: Scan) -> None:
+    """Check that no file came, went or was renamed while the others were read. Errors: `VerificationError`."""
+    for prefix, modified in found.directories.items():
+        place = root + b"/" + prefix
+        with steady(place):
+            now = os.stat(place).st_mtime_ns
+        if now != modified:
+            raise changed(place)

@@ -1,0 +1,161 @@
+"""A directory as it was found: the names below it, what `lstat` says of each, and the digest of each content.
+
+Names and records stand in arrays rather than objects, because a million of them must be compared within seconds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from repro_env.data import manifest
+from repro_env.edges.files import os_errors
+from repro_env.errors import StoreError, VerificationError
+
+RECORD = struct.Struct("<qqqQI")
+"""Of one file: size, mtime and ctime in nanoseconds, inode, mode. A change of content changes at least the ctime, which
+no program can set, unless it happens within one tick of the file system's clock (see `cache`)."""
+
+DIGEST_SIZE = 32
+_SHOWN = 10
+_GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EINVAL, errno.ENXIO)
+"""What the kernel says of a name that is gone, or that became something else than it was."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scan:
+    """The names below a directory, sorted by their bytes, and a `RECORD` of each; `directories` with their mtimes.
+
+    A single file is a scan whose one name is empty.
+    """
+
+    names: Sequence[bytes]
+    records: Sequence[bytes]
+    directories: Mapping[bytes, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tree:
+    """A scan with the raw SHA-256 of each file's content; for a link, of its target, which stands in `targets`."""
+
+    names: Sequence[bytes]
+    records: Sequence[bytes]
+    digests: Sequence[bytes]
+    targets: Mapping[bytes, bytes]
+
+    @property
+    def size(self) -> int:
+        """The bytes of all files; links count nothing."""
+        return sum(size for size, _mtime, _ctime, _inode, mode in map(RECORD.unpack, self.records) if is_file(mode))
+
+    def manifest(self) -> bytes:
+        """Return the directory's manifest."""
+        lines = [manifest.FIRST_LINE]
+        for name, record, digest in zip(self.names, self.records, self.digests, strict=True):
+            size, _mtime, _ctime, _inode, mode = RECORD.unpack(record)
+            path = manifest.escape(name)
+            if not is_file(mode):
+                lines.append(b"link\t0\t-\t%s\t%s\n" % (path, manifest.escape(self.targets[name])))
+            else:
+                kind = b"executable" if mode & stat.S_IXUSR else b"file"
+                lines.append(b"%s\t%d\t%s\t%s\n" % (kind, size, digest.hex().encode(), path))
+        return b"".join(lines)
+
+
+def is_file(mode: int) -> bool:
+    """Whether a mode is a regular file's, and not a link's."""
+    return stat.S_IFMT(mode) == stat.S_IFREG
+
+
+def record(status: os.stat_result) -> bytes:
+    """Return what is compared to tell whether a file is still the same."""
+    return RECORD.pack(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_mode)
+
+
+def scan(root: bytes) -> Scan:
+    """Look at everything below the directory `root` without reading any of it, following no link.
+
+    Errors: `StoreError` for a directory that cannot be listed, `VerificationError` for what is neither file, directory
+    nor link.
+    """
+    found: list[tuple[bytes, bytes]] = []
+    special: list[str] = []
+    directories: dict[bytes, int] = {}
+    waiting = [b""]
+    while waiting:
+        prefix = waiting.pop()
+        place = root + b"/" + prefix
+        with steady(place), os.scandir(place) as entries:
+            directories[prefix] = os.stat(place).st_mtime_ns
+            for entry in entries:
+                name = prefix + entry.name
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append(name + b"/")
+                    continue
+                status = entry.stat(follow_symlinks=False)
+                found.append((name, record(status)))
+                if not (stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode)):
+                    special.append(f"{shown(name)}: {_kind(status.st_mode)}")
+    if special:
+        raise _not_data(root, special)
+    found.sort()
+    return Scan(names=[name for name, _ in found], records=[item for _, item in found], directories=directories)
+
+
+def scan_file(path: bytes) -> Scan:
+    """Look at one file, which may be reached through a link. Errors: `StoreError`."""
+    with steady(path):
+        return Scan(names=[b""], records=[record(os.stat(path))], directories={})
+
+
+@contextlib.contextmanager
+def steady(path: bytes) -> Iterator[None]:
+    """Read what the scan, or the caller, found at `path`.
+
+    Errors: `VerificationError` when it is gone or became something else, `StoreError` when it cannot be read.
+    """
+    try:
+        with os_errors(f"read {shown(path)}"):
+            yield
+    except StoreError as error:
+        if isinstance(error.__cause__, OSError) and error.__cause__.errno in _GONE:
+            raise changed(path) from error
+        raise
+
+
+def changed(path: bytes) -> VerificationError:
+    """Return the error for data that did not hold still."""
+    return VerificationError(
+        f"{shown(path.rstrip(b'/'))} changed while it was read",
+        "a digest of it would be of a state that never was",
+        "wait until what writes there is done, and run again",
+    )
+
+
+def shown(name: bytes) -> str:
+    """Return a name for a message."""
+    return manifest.escape(name).decode()
+
+
+def listed(lines: Sequence[str]) -> str:
+    """Return the first of some lines for a message, and how many more there are."""
+    more = [f"and {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else []
+    return "\n".join([*lines[:_SHOWN], *more])
+
+
+def _not_data(root: bytes, special: list[str]) -> VerificationError:
+    return VerificationError(
+        f"{shown(root)} holds what is neither file, directory nor link",
+        listed(sorted(special)),
+        "remove it, or name a directory without it",
+    )
+
+
+def _kind(mode: int) -> str:
+    tests = ((stat.S_ISFIFO, "a named pipe"), (stat.S_ISSOCK, "a socket"), (stat.S_ISBLK, "a block device"))
+    return next((words for test, words in tests if test(mode)), "a character device")

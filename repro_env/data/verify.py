@@ -1,0 +1,73 @@
+"""Whether data is what the lock pins, and if not, what differs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from repro_env.data import manifest
+from repro_env.data.measure import Measured
+from repro_env.data.tree import listed
+from repro_env.errors import VerificationError
+from repro_env.lock.model import LockedData
+from repro_env.values import Digest, format_size
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataFinding:
+    """One data input compared with its pin. `differences` has a line a file where the pinned manifest is still kept."""
+
+    name: str
+    path: str
+    ok: bool
+    expected: str
+    found: str
+    differences: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        if self.ok:
+            return f"data {self.name} ({self.path}) is what the lock pins: {self.found}"
+        lines = [f"data {self.name} ({self.path})", f"  needed {self.expected}", f"  found  {self.found}"]
+        return "\n".join([*lines, *(f"  {line}" for line in listed(self.differences).splitlines())])
+
+
+def compare(locked: LockedData, measured: Measured, *, manifests: Path | None = None) -> DataFinding:
+    """Compare what was measured with its pin; `manifests` is where `keep_manifest` keeps them."""
+    ok = measured.digest == locked.digest and measured.kind == locked.kind
+    return DataFinding(
+        name=locked.name,
+        path=locked.path,
+        ok=ok,
+        expected=_words(locked.kind, locked.digest, locked.files, locked.size),
+        found=_words(measured.kind, measured.digest, measured.files, measured.size),
+        differences=() if ok or manifests is None else _differences(locked.digest, measured, manifests),
+    )
+
+
+def demand(findings: Sequence[DataFinding]) -> None:
+    """Errors: one `VerificationError` with every finding that is not ok."""
+    wrong = [finding for finding in findings if not finding.ok]
+    if wrong:
+        count = "1 data input is" if len(wrong) == 1 else f"{len(wrong)} data inputs are"
+        raise VerificationError(
+            f"{count} not what the lock pins",
+            "\n".join(map(str, wrong)),
+            "restore the data, or run `repro lock` to pin what is there now",
+        )
+
+
+def _words(kind: str, digest: Digest, files: int, size: int) -> str:
+    count = "" if kind == "file" else " of 1 file" if files == 1 else f" of {files:,} files"
+    return f"{kind}{count}, {format_size(size)}, sha256:{digest.short}"
+
+
+def _differences(pinned: Digest, measured: Measured, manifests: Path) -> tuple[str, ...]:
+    """Return what differs file by file, as far as the pinned manifest is kept and undamaged."""
+    try:
+        text = (manifests / pinned.hex).read_bytes()
+    except OSError:
+        return ()
+    if measured.kind != "directory" or Digest.of(text) != pinned:
+        return ()
+    return tuple(manifest.differences(manifest.parse(text), manifest.parse(measured.manifest())))

@@ -1,0 +1,438 @@
+from __future__ import annotations
+
+import hashlib
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from repro_env.data import cache as cache_module
+from repro_env.data import hashing, manifest
+from repro_env.data.cache import StatCache
+from repro_env.data.measure import Measured, keep_manifest, measure
+from repro_env.data.verify import compare, demand
+from repro_env.edges.report import Silent
+from repro_env.errors import ReproError, StoreError, VerificationError
+from repro_env.values import Digest
+
+AGO = 1_600_000_000
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    root = tmp_path / "raw"
+    (root / "sub").mkdir(parents=True)
+    (root / "a.txt").write_text("one")
+    (root / "a-b").write_text("two")
+    (root / "sub" / "run.sh").write_text("three")
+    (root / "sub" / "run.sh").chmod(0o755)
+    (root / "latest").symlink_to("sub/run.sh")
+    return root
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StatCache:
+    """A cache to which everything older than this moment counts as settled."""
+    monkeypatch.setattr(cache_module, "_RACY", 0)
+    return StatCache(tmp_path / "cache")
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """The names of the files that were read."""
+    seen: list[bytes] = []
+    real = hashing.hash_file
+
+    def spy(root: bytes, name: bytes, expected: bytes, progress: Callable[[int], None]) -> bytes:
+        seen.append(name)
+        return real(root, name, expected, progress)
+
+    monkeypatch.setattr(hashing, "hash_file", spy)
+    return seen
+
+
+def of(path: Path, cache: StatCache | None = None, **options: bool) -> Measured:
+    return measure(path, reporter=Silent(), cache=cache, **options)
+
+
+def settle() -> None:
+    """Wait until the clock that stamps files has moved on."""
+    time.sleep(0.02)
+
+
+def test_a_file_is_its_content(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_bytes(b"x" * 3_000_000)
+    found = of(path)
+    assert (found.kind, found.files, found.size) == ("file", 1, 3_000_000)
+    assert found.digest.hex == hashlib.sha256(b"x" * 3_000_000).hexdigest()
+    assert found.manifest() == b""
+
+
+def test_a_directory_is_its_manifest(data: Path) -> None:
+    found = of(data)
+
+    def line(kind: str, text: str, path: str) -> str:
+        return f"{kind}\t{len(text)}\t{hashlib.sha256(text.encode()).hexdigest()}\t{path}\n"
+
+    expected = (
+        "repro data manifest 1\n"
+        + line("file", "two", "a-b")
+        + line("file", "one", "a.txt")
+        + "link\t0\t-\tlatest\tsub/run.sh\n"
+        + line("executable", "three", "sub/run.sh")
+    )
+    assert found.manifest().decode() == expected
+    assert found.digest == Digest.of(expected.encode())
+    assert (found.kind, found.files, found.size) == ("directory", 4, 11)
+
+
+def test_the_digest_is_the_content_s_alone(data: Path, tmp_path: Path) -> None:
+    before = of(data).digest
+    other = tmp_path / "elsewhere"
+    (other / "sub").mkdir(parents=True, mode=0o700)
+    (other / "sub" / "run.sh").write_text("three")
+    (other / "sub" / "run.sh").chmod(0o700)
+    (other / "latest").symlink_to("sub/run.sh")
+    (other / "a-b").write_text("two")
+    (other / "a.txt").write_text("one")
+    (other / "a.txt").chmod(0o600)
+    (other / "empty").mkdir()
+    os.utime(other / "a.txt", (AGO, AGO))
+    assert of(other).digest == before
+
+
+def test_an_empty_directory_and_an_empty_file_can_be_pinned(tmp_path: Path, cache: StatCache) -> None:
+    (tmp_path / "nothing").mkdir()
+    for _ in range(2):
+        found = of(tmp_path / "nothing", cache)
+        assert (found.digest, found.files) == (Digest.of(manifest.FIRST_LINE), 0)
+    (tmp_path / "blank").touch()
+    assert of(tmp_path / "blank").digest == Digest.of(b"")
+
+
+def test_names_are_sorted_by_their_bytes_and_may_be_anything(tmp_path: Path) -> None:
+    root = os.fsencode(tmp_path / "odd")
+    for name in (b"a", b"a.b", b"a-", b"tab\there", b"latin-\xe9", "é".encode(), b"line\nfeed", b"d/x", b"d-x"):
+        place = os.path.join(root, name)
+        os.makedirs(os.path.dirname(place), exist_ok=True)
+        with open(place, "wb") as stream:
+            stream.write(name)
+    text = of(tmp_path / "odd").manifest()
+    paths = [manifest.unescape(line.split(b"\t")[3]) for line in text.splitlines()[1:]]
+    assert paths == sorted(paths)
+    assert set(paths) >= {b"latin-\xe9", b"line\nfeed", b"tab\there"}
+    assert len(manifest.parse(text)) == len(paths) == 9
+
+
+def test_data_may_be_reached_through_a_link(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "there").symlink_to(data)
+    assert of(tmp_path / "there").digest == of(data).digest
+    (tmp_path / "one").symlink_to(data / "a.txt")
+    assert of(tmp_path / "one").digest == Digest.of(b"one")
+
+
+# The stat cache
+
+
+def test_what_did_not_change_is_not_read_again(data: Path, cache: StatCache, reads: list[bytes]) -> None:
+    settle()
+    first = of(data, cache)
+    assert sorted(reads) == [b"a-b", b"a.txt", b"sub/run.sh"]
+    reads.clear()
+    again = of(data, cache)
+    assert reads == []
+    assert (again.digest, again.files, again.size) == (first.digest, first.files, first.size)
+    assert again.manifest() == first.manifest()
+
+
+def test_only_what_changed_is_read_again(data: Path, cache: StatCache, reads: list[bytes]) -> None:
+    settle()
+    of(data, cache)
+    reads.clear()
+    (data / "a.txt").write_text("ONE")
+    (data / "sub" / "new").write_text("new")
+    changed = of(data, cache)
+    assert sorted(reads) == [b"a.txt", b"sub/new"]
+    assert changed.digest == of(data).digest
+
+
+def test_a_file_replaced_with_the_same_size_and_mtime_is_noticed(data: Path, cache: StatCache) -> None:
+    settle()
+    before = of(data, cache)
+    stamp = (data / "a.txt").stat()
+    (data / "other").write_text("ONE")
+    os.utime(data / "other", ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+    os.replace(data / "other", data / "a.txt")
+    assert (data / "a.txt").stat().st_mtime_ns == stamp.st_mtime_ns
+    assert of(data, cache).digest != before.digest
+
+
+def test_a_file_rewritten_in_place_with_its_mtime_put_back_is_noticed(data: Path, cache: StatCache) -> None:
+    settle()
+    before = of(data, cache)
+    stamp = (data / "a.txt").stat()
+    settle()
+    (data / "a.txt").write_text("ONE")
+    os.utime(data / "a.txt", ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+    assert of(data, cache).digest != before.digest
+
+
+def test_a_link_led_elsewhere_and_a_bit_set_are_noticed(data: Path, cache: StatCache) -> None:
+    settle()
+    seen = {of(data, cache).digest}
+    (data / "latest").unlink()
+    (data / "latest").symlink_to("a.txt")
+    seen.add(of(data, cache).digest)
+    (data / "a.txt").chmod(0o755)
+    seen.add(of(data, cache).digest)
+    assert len(seen) == 3
+    assert of(data).digest in seen
+
+
+def test_a_file_as_fresh_as_its_reading_is_not_trusted(data: Path, tmp_path: Path, reads: list[bytes]) -> None:
+    cache = StatCache(tmp_path / "cache")
+    of(data, cache)
+    reads.clear()
+    of(data, cache)
+    assert sorted(reads) == [b"a-b", b"a.txt", b"sub/run.sh"]
+
+
+def test_without_trust_everything_is_read_and_the_cache_renewed(
+    data: Path, cache: StatCache, reads: list[bytes]
+) -> None:
+    settle()
+    of(data, cache)
+    reads.clear()
+    of(data, cache, trust=False)
+    assert len(reads) == 3
+    reads.clear()
+    of(data, cache)
+    assert reads == []
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[:-1], lambda data: b"", lambda data: data[:-1] + b"\0" + b"x"])
+def test_a_damaged_cache_is_none(
+    data: Path, tmp_path: Path, cache: StatCache, reads: list[bytes], damage: Callable[[bytes], bytes]
+) -> None:
+    settle()
+    before = of(data, cache)
+    (file,) = (tmp_path / "cache").iterdir()
+    file.write_bytes(damage(file.read_bytes()))
+    reads.clear()
+    assert of(data, cache).digest == before.digest
+    assert len(reads) == 3
+
+
+def test_a_cache_that_cannot_be_written_is_no_failure(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("a file where the directory should be")
+    assert of(data, StatCache(tmp_path / "cache")).digest == of(data).digest
+
+
+# What is refused
+
+
+def refused(path: Path) -> ReproError:
+    with pytest.raises(ReproError) as caught:
+        of(path)
+    return caught.value
+
+
+def test_data_that_is_absent_is_named(tmp_path: Path) -> None:
+    assert str(refused(tmp_path / "nowhere")).splitlines()[0] == f"{tmp_path}/nowhere does not exist"
+    (tmp_path / "file").touch()
+    assert "does not exist" in refused(tmp_path / "file" / "below").what
+
+
+@pytest.mark.parametrize("target", ["/etc/passwd", "../../outside", "..", "sub/../../out"])
+def test_a_link_that_leaves_the_directory_is_refused_by_name(data: Path, target: str) -> None:
+    (data / "sub" / "out").symlink_to("../" + target if not target.startswith("/") else target)
+    error = refused(data)
+    assert isinstance(error, VerificationError)
+    assert error.why.startswith("sub/out -> ")
+
+
+def test_links_in_a_loop_and_links_to_nothing_are_data_like_others(data: Path) -> None:
+    (data / "loop").symlink_to("loop")
+    (data / "sub" / "up").symlink_to("..")
+    (data / "dangling").symlink_to("never/made")
+    assert b"link\t0\t-\tdangling\tnever/made\n" in of(data).manifest()
+
+
+def test_what_is_no_file_is_refused_by_name_and_kind(data: Path) -> None:
+    os.mkfifo(data / "pipe")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(data / "sub" / "socket"))
+        error = refused(data)
+    assert error.why.splitlines() == ["pipe: a named pipe", "sub/socket: a socket"]
+    assert "neither a file nor a directory" in refused(data / "pipe").what
+
+
+def test_many_refusals_are_counted(data: Path) -> None:
+    for number in range(25):
+        (data / f"out{number:02}").symlink_to("/")
+    lines = refused(data).why.splitlines()
+    assert len(lines) == 11
+    assert lines[-1] == "and 15 more"
+
+
+def test_a_file_that_cannot_be_read_is_named(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.open
+
+    def closed(path: bytes, *rest: int) -> int:
+        if path.endswith(b"a.txt"):
+            raise PermissionError(13, "Permission denied", os.fsdecode(path))
+        return real(path, *rest)
+
+    monkeypatch.setattr(os, "open", closed)
+    error = refused(data)
+    assert isinstance(error, StoreError)
+    assert error.why == f"{data}/a.txt: Permission denied"
+    assert error.hint
+
+
+# What moves meanwhile
+
+
+@pytest.fixture
+def between(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Callable[[], object]], None]]:
+    """Let something happen between the scan and the reading of the first file."""
+    real = hashing.hash_files
+
+    def install(event: Callable[[], object]) -> None:
+        def late(*arguments: object, **options: object) -> object:
+            event()
+            return real(*arguments, **options)  # type: ignore[arg-type]
+
+        monkeypatch.setattr("repro_env.data.measure.hash_files", late)
+
+    return install  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        lambda root: (root / "a.txt").write_text("four, and longer"),
+        lambda root: (root / "a.txt").write_text("ONE"),
+        lambda root: (root / "a.txt").unlink(),
+        lambda root: (root / "a.txt").unlink() or (root / "a.txt").symlink_to("/etc/passwd"),
+        lambda root: (root / "sub" / "late").touch(),
+        lambda root: (root / "sub" / "run.sh").rename(root / "sub" / "ran.sh"),
+    ],
+    ids=["grown", "rewritten", "removed", "led elsewhere", "added", "renamed"],
+)
+def test_a_directory_that_changes_while_it_is_read_is_reported(
+    data: Path, between: Callable[[Callable[[], object]], None], event: Callable[[Path], object]
+) -> None:
+    settle()
+    between(lambda: event(data))
+    error = refused(data)
+    assert isinstance(error, VerificationError)
+    assert "changed while it was read" in error.what
+
+
+def test_a_file_swapped_for_a_pipe_does_not_hang(data: Path, between: Callable[[Callable[[], object]], None]) -> None:
+    def swap() -> None:
+        (data / "a.txt").unlink()
+        os.mkfifo(data / "a.txt")
+
+    between(swap)
+    assert "changed while it was read" in refused(data).what
+
+
+def test_large_and_slow_files_are_read_by_several_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = tmp_path / "big"
+    root.mkdir()
+    for number in range(12):
+        (root / f"{number:02}").write_bytes(bytes([number]) * (300_000 if number % 2 else 10))
+    threads = set()
+    real = hashing.hash_file
+
+    def spy(*arguments: object) -> bytes:
+        threads.add(threading.current_thread().name)
+        time.sleep(0.002)
+        return real(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(hashing, "hash_file", spy)
+    monkeypatch.setattr(hashing, "_BATCH", 2)
+    parallel = measure(root, reporter=Silent(), workers=3)
+    assert len(threads) > 1
+    monkeypatch.undo()
+    assert measure(root, reporter=Silent(), workers=1).digest == parallel.digest
+
+
+def test_an_error_in_a_thread_stops_the_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = tmp_path / "big"
+    root.mkdir()
+    for number in range(40):
+        (root / f"{number:02}").write_bytes(bytes(200_000))
+    count = []
+
+    def fail(_root: bytes, name: bytes, *_rest: object) -> bytes:
+        count.append(name)
+        raise StoreError("no")
+
+    monkeypatch.setattr(hashing, "hash_file", fail)
+    with pytest.raises(StoreError):
+        measure(root, reporter=Silent(), workers=1)
+    assert len(count) < 40
+
+
+def test_progress_counts_every_byte_once(data: Path) -> None:
+    (data / "large").write_bytes(bytes(3_000_000))
+    seen: list[int] = []
+
+    class Counting(Silent):
+        def advance(self, amount: int) -> None:
+            seen.append(amount)
+
+    found = measure(data, reporter=Counting())
+    assert sum(seen) == found.size == 3_000_011
+
+
+# Comparing with a pin
+
+
+def test_a_difference_is_told_file_by_file(data: Path, tmp_path: Path) -> None:
+    pinned = of(data)
+    locked = pinned.locked("raw", "data/raw")
+    manifests = tmp_path / "manifests"
+    keep_manifest(manifests, pinned)
+    finding = compare(locked, of(data), manifests=manifests)
+    assert finding.ok
+    demand([finding])
+    (data / "a.txt").write_text("four, longer")
+    (data / "a-b").rename(data / "b-a")
+    finding = compare(locked, of(data), manifests=manifests)
+    assert str(finding).splitlines() == [
+        "data raw (data/raw)",
+        f"  needed directory of 4 files, 11 B, sha256:{pinned.digest.short}",
+        f"  found  directory of 4 files, 20 B, sha256:{of(data).digest.short}",
+        "  a.txt has another content: 3 bytes then, 12 now",
+        "  a-b is now b-a",
+    ]
+    with pytest.raises(VerificationError, match="1 data input is not what the lock pins"):
+        demand([finding])
+
+
+def test_without_a_kept_manifest_or_with_a_damaged_one_the_digests_are_told(data: Path, tmp_path: Path) -> None:
+    pinned = of(data)
+    locked = pinned.locked("raw", "data/raw")
+    (data / "a.txt").write_text("4")
+    keep_manifest(tmp_path / "kept", pinned)
+    (tmp_path / "kept" / pinned.digest.hex).write_text("damaged")
+    assert compare(locked, of(data), manifests=tmp_path / "kept").differences == ()
+    assert compare(locked, of(data), manifests=tmp_path / "none").differences == ()
+    assert compare(locked, of(data)).differences == ()
+
+
+def test_a_file_where_a_directory_was_pinned_is_told(data: Path) -> None:
+    locked = of(data).locked("raw", "data/raw")
+    finding = compare(locked, of(data / "a.txt"))
+    assert not finding.ok
+    assert finding.expected.startswith("directory of 4 files")
+    assert finding.found.startswith("file, 3 B")
