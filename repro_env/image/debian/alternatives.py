@@ -1,17 +1,18 @@
 """`/etc/alternatives`, worked out from what maintainer scripts say in so many words.
 
-A script's `update-alternatives --install LINK NAME PATH PRIORITY [--slave LINK NAME PATH]...` is read without being run. A
-call whose words come out of the script's own logic (loops, substitutions) is left alone; a plain `NAME=value` above it
-is followed. Of several candidates the highest priority wins, as in automatic mode.
+A script's `update-alternatives --install LINK NAME PATH PRIORITY [--slave LINK NAME PATH]...` is read without being
+run. A plain `NAME=value` and a loop over plain words are followed, conditions are taken to hold; a call whose words
+come out of the script's own logic is left alone. Of several candidates the highest priority wins, as in automatic mode.
 Source: update-alternatives(1).
 """
 
 from __future__ import annotations
 
+import itertools
 import re
 import shlex
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from repro_env.image.debian.deb import Deb
@@ -21,6 +22,8 @@ _FOLDER = "etc/alternatives"
 _DATABASE = "var/lib/dpkg/alternatives"
 _ASSIGNMENT = re.compile(r"^\s*([A-Za-z_]\w*)=(\"[^\"$`]*\"|'[^']*'|[^\s\"'$`;&|()]*)\s*;?\s*$", re.ASCII)
 _VARIABLE = re.compile(r"\$(?:\{([A-Za-z_]\w*)\}|([A-Za-z_]\w*))", re.ASCII)
+_LOOP = re.compile(r"^\s*(?:for\s+([A-Za-z_]\w*)\s+in\s+([^;]*)|while\b|until\b)", re.ASCII)
+_DONE = re.compile(r"^\s*done\b")
 _CALL = re.compile(r"update-alternatives\b(.*?--install\b.*)")
 _ENDS = re.compile(r"\s*(?:\|\||&&|;|\||>|2>)")
 _PRIORITY = re.compile(r"-?[0-9]+\Z")
@@ -43,23 +46,35 @@ class Alternative:
 def read_alternatives(script: str) -> Iterator[Alternative]:
     """Yield the alternatives that a maintainer script installs by calls that can be read as they stand."""
     variables: dict[str, str] = {}
+    loops: list[tuple[str, list[str]]] = []
     for line in re.sub(r"\\\n", " ", script).splitlines():
-        assignment = _ASSIGNMENT.match(line)
+        assignment, loop, call = _ASSIGNMENT.match(line), _LOOP.match(line), _CALL.search(line)
         if assignment:
             variables[assignment[1]] = assignment[2].strip("\"'")
-            continue
-        call = _CALL.search(line)
-        if call and not line.lstrip().startswith("#"):
-            words = _words(_ENDS.split(call[1], maxsplit=1)[0], variables)
-            found = _parse(words)
-            if found is not None:
-                yield found
+        elif loop and not line.rstrip().endswith("done"):
+            loops.append((loop[1] or "", _words(loop[2] or "", variables)))
+        elif _DONE.match(line) and loops:
+            loops.pop()
+        elif call and not line.lstrip().startswith("#"):
+            text = _ENDS.split(call[1], maxsplit=1)[0]
+            for turn in _turns(loops):
+                found = _parse(_words(text, {**variables, **turn}))
+                if found is not None:
+                    yield found
 
 
-def _words(text: str, variables: dict[str, str]) -> list[str]:
+def _turns(loops: Sequence[tuple[str, list[str]]]) -> Iterator[dict[str, str]]:
+    """Yield what the loop variables are in each turn of the loops around a line."""
+    named = [(name, words) for name, words in loops if name]
+    for values in itertools.product(*(words for _name, words in named)):
+        yield {name: value for (name, _words), value in zip(named, values, strict=True)}
+
+
+def _words(text: str, variables: Mapping[str, str]) -> list[str]:
+    """Return a command line's words; one that is nothing but an unknown variable is taken as empty."""
     filled = _VARIABLE.sub(lambda match: variables.get(match[1] or match[2], match[0]), text)
     try:
-        words = shlex.split(filled)
+        words = [word for word in shlex.split(filled) if not _VARIABLE.fullmatch(word)]
     except ValueError:
         return []
     return [] if any(sign in word for word in words for sign in "$`*") else words
@@ -110,7 +125,7 @@ def _link(tree: Tree, link: str, name: str, path: str) -> None:
 
 
 def _note(candidates: Sequence[Alternative]) -> str:
-    """Return dpkg's record of a group in automatic mode: its links, then each candidate with what its slaves lead to."""
+    """Return dpkg's record of a group in automatic mode: its links, then what each candidate's lead to."""
     links = {slave: link for candidate in candidates for slave, (link, _path) in candidate.slaves.items()}
     lines = ["auto", candidates[0].link]
     for slave in sorted(links):

@@ -8,7 +8,10 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer  # the type checker's own; `collections.abc` has it from Python 3.12
 
 _MAGIC = b"!<arch>\n"
 _HEADER_SIZE = 60
@@ -62,9 +65,9 @@ class Part(io.RawIOBase):
         """Always."""
         return True
 
-    def readinto(self, buffer: object) -> int:
+    def readinto(self, buffer: Buffer) -> int:
         """Fill the buffer with what comes next."""
-        view = memoryview(buffer)[: self._left]  # type: ignore[arg-type] - the base class says only "object"
+        view = memoryview(buffer)[: self._left]
         data = self._stream.read(len(view))
         view[: len(data)] = data
         self._left -= len(data)

@@ -7,17 +7,19 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from repro_env.image import tar
 from repro_env.image.debian.alternatives import install_alternatives
 from repro_env.image.debian.certificates import install_certificates
 from repro_env.image.debian.database import write_database
-from repro_env.image.debian.deb import Deb, Span, read_deb
-from repro_env.image.debian.defaults import install_defaults
+from repro_env.image.debian.deb import Deb, read_deb
+from repro_env.image.debian.defaults import install_defaults, link_run_directories
 from repro_env.image.debian.linker import write_linker_cache
 from repro_env.image.debian.order import unpack_order
+from repro_env.image.debian.spool import Span, Spools
 from repro_env.image.debian.tree import EXTRA, STANDARD, STATE, Node, Tree, layer_nodes
 from repro_env.image.layer import Layer, LayerWriter
 from repro_env.image.store import Store, canonical_json
@@ -25,6 +27,8 @@ from repro_env.lock.model import LAYOUT, DebianPackage, DebianRoot
 from repro_env.values import Digest
 
 _KIND = "debian-layer"
+_WORKERS = 8
+_NAMED = 8
 _SMALL = 1 << 20
 """Bytes up to which a file is written in one piece."""
 
@@ -32,9 +36,9 @@ _SMALL = 1 << 20
 def build_base_layers(root: DebianRoot, store: Store) -> tuple[Layer, ...]:
     """Return a base's layers, from below; what was made before is found again and costs nothing.
 
-    Every `.deb` of the root must be in the store. The bytes depend on the packages and on `LAYOUT` alone. Setuid and setgid bits
-    of files are dropped; `tree.dropped` says which files stay out. Errors: `IntegrityError` for a package that is not what
-    was pinned or is malformed, `BuildError` for two that hold one path, `StoreError`.
+    Every `.deb` of the root must be in the store. The bytes depend on the packages and on `LAYOUT` alone. Setuid and
+    setgid bits of files are dropped; `tree.dropped` says which files stay out. Errors: `IntegrityError` for a package
+    that is not what was pinned or is malformed, `BuildError` for two that hold one path, `StoreError`.
     """
     plan = _plan(root.packages)
     known = {place: _recall(store, key) for place, key in plan.items()}
@@ -60,9 +64,10 @@ def _key(kind: str, packages: Iterable[object]) -> str:
     return Digest.of(canonical_json([LAYOUT, kind, *packages])).hex
 
 
-def _build(packages: Sequence[DebianPackage], plan: dict[int, str], store: Store) -> tuple[Layer, ...]:
-    debs = [read_deb(package, store.blob(package.sha256), store.temporary) for package in packages]
-    try:
+def _build(packages: Sequence[DebianPackage], plan: Mapping[int, str], store: Store) -> tuple[Layer, ...]:
+    workers = min(os.cpu_count() or 1, _WORKERS)
+    with Spools(store.temporary, workers) as spools:
+        debs = _read(packages, store, spools, workers)
         tree = Tree()
         layers = []
         for place, key in plan.items():
@@ -70,8 +75,14 @@ def _build(packages: Sequence[DebianPackage], plan: dict[int, str], store: Store
             _fill(tree, place, debs)
             layers.append(_recall(store, key) or _write(tree, place, debs, key, store))
         return tuple(layers)
-    finally:
-        _close(debs)
+
+
+def _read(packages: Sequence[DebianPackage], store: Store, spools: Spools, workers: int) -> list[Deb]:
+    """Read the packages at once, the largest first, and return them by name. No byte depends on how many at once."""
+    largest_first = sorted(packages, key=lambda package: (-package.size, package.name))
+    with ThreadPoolExecutor(workers) as pool:
+        debs = pool.map(lambda package: read_deb(package, store.blob(package.sha256), spools), largest_first)
+        return sorted(debs, key=lambda deb: deb.name)
 
 
 def _fill(tree: Tree, place: int, debs: Sequence[Deb]) -> None:
@@ -85,6 +96,8 @@ def _fill(tree: Tree, place: int, debs: Sequence[Deb]) -> None:
     for deb in unpack_order(debs):
         if deb.extra == (place == EXTRA):
             tree.unpack(deb)
+    if place == STANDARD:
+        link_run_directories(tree)
 
 
 def _write(tree: Tree, place: int, debs: Sequence[Deb], key: str, store: Store) -> Layer:
@@ -145,7 +158,9 @@ def _comment(place: int, debs: Sequence[Deb]) -> str:
     if place == STANDARD:
         version = next((deb.version for deb in debs if deb.name == "base-files"), "")
         return f"Debian {version}: {sum(not deb.extra for deb in debs)} packages"
-    return f"Debian: {', '.join(str(deb) for deb in debs if deb.extra)}"
+    extra = [str(deb) for deb in debs if deb.extra]
+    more = f" and {len(extra) - _NAMED} more" if len(extra) > _NAMED else ""
+    return f"Debian: {', '.join(extra[:_NAMED])}{more}"
 
 
 def _recall(store: Store, key: str) -> Layer | None:
@@ -159,10 +174,3 @@ def _recall(store: Store, key: str) -> Layer | None:
         unpacked=document["unpacked"],
         comment=document["comment"],
     )
-
-
-def _close(debs: Sequence[Deb]) -> None:
-    with contextlib.ExitStack() as stack:
-        for deb in debs:
-            for spool in {id(m.content.spool): m.content.spool for m in deb.members if m.content}.values():
-                stack.callback(spool.close)

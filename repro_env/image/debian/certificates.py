@@ -1,4 +1,4 @@
-"""The trusted certificates as `update-ca-certificates` leaves them: one bundle, a link for each, and OpenSSL's hash links.
+"""The trusted certificates as `update-ca-certificates` leaves them: a bundle, a link for each, OpenSSL's hash links.
 
 Source: update-ca-certificates(8) and openssl-rehash(1).
 """
@@ -29,7 +29,10 @@ _CONFIGURATION = """\
 
 
 def install_certificates(tree: Tree) -> None:
-    """Trust every certificate that packages bring, in the order of their names. Errors: `BuildError` for a malformed one."""
+    """Trust every certificate that packages bring, in the order of their names.
+
+    Errors: `BuildError` for a malformed one.
+    """
     sources = sorted(
         (node for node in tree.nodes.values() if node.path.startswith(f"{_SOURCE}/") and node.path.endswith(".crt")),
         key=lambda node: node.path.encode(),

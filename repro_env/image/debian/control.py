@@ -75,8 +75,8 @@ def parse_stanzas(text: str) -> Iterator[dict[str, str]]:
 def parse_relations(text: str, architecture: str) -> tuple[Group, ...]:
     """Return what a relation field such as `Depends` asks for on `architecture`.
 
-    An alternative for other architectures (`[arm64]`) or of a build profile (`<!nocheck>`) is left out, and so is a group
-    without any left. Errors: `ValueError` for what Policy's grammar does not allow.
+    An alternative for other architectures (`[arm64]`) or of a build profile (`<!nocheck>`) is left out, and so is a
+    group without any left. Errors: `ValueError` for what Policy's grammar does not allow.
     """
     groups = (
         tuple(

@@ -1,7 +1,7 @@
 """dpkg's database, so that `dpkg -l` and `-S`, and scanners such as trivy and syft, see what is installed.
 
-Source: dpkg's documentation of its internals, and deb-control(5). Files that `tree.dropped` leaves out are listed still, as
-dpkg itself does for paths excluded by its configuration.
+Source: dpkg's documentation of its internals, and deb-control(5). Files that `tree.dropped` leaves out are listed
+still, as dpkg itself does for paths excluded by its configuration.
 """
 
 from __future__ import annotations

@@ -1,54 +1,36 @@
-"""One `.deb`: its control files at hand, its data unpacked into a temporary file that can be read anywhere.
-
-A layer holds the files of many packages sorted by path, and an xz stream can only be read from its beginning. So the
-data archive is decompressed once to disk, and memory stays small whatever the package's size.
-"""
+"""One `.deb`: its control files at hand, its data unpacked into a spool. Source: deb(5), deb-control(5)."""
 
 from __future__ import annotations
 
-import bz2
 import gzip
 import hashlib
 import io
 import lzma
 import os
 import tarfile
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
+import zlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, BinaryIO
+from typing import IO, BinaryIO, cast
 
 from repro_env.edges.files import os_errors
 from repro_env.errors import BuildError, IntegrityError
 from repro_env.image.debian import ar
 from repro_env.image.debian.control import Group, parse_relations, parse_stanza
+from repro_env.image.debian.spool import CHUNK, Span, Spools
 from repro_env.image.tar import BLOCK
 from repro_env.lock.model import DebianPackage
 from repro_env.values import Digest
 
-_CHUNK = 1 << 20
 _CONTROL_LIMIT = 64 << 20
+_MALFORMED = (
+    *(ValueError, KeyError, EOFError, RecursionError),
+    *(lzma.LZMAError, gzip.BadGzipFile, zlib.error, tarfile.TarError),
+)
+"""What the standard library raises for bytes that are not what they should be."""
+
 _ROOT = "."
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Span:
-    """A file's content: `size` bytes at `offset` of an unpacked data archive. Two files that share one are hard links."""
-
-    spool: IO[bytes]
-    offset: int
-    size: int
-
-    def chunks(self) -> Iterator[bytes]:
-        """Yield the content in pieces of at most 1 MiB."""
-        for start in range(0, self.size, _CHUNK):
-            yield os.pread(self.spool.fileno(), min(_CHUNK, self.size - start), self.offset + start)
-
-    def read(self, limit: int = -1, start: int = 0) -> bytes:
-        """Return the content, or at most `limit` bytes of it from `start`."""
-        left = max(self.size - start, 0)
-        return os.pread(self.spool.fileno(), left if limit < 0 else min(left, limit), self.offset + start)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +61,9 @@ class Deb:
     def relations(self, *names: str) -> tuple[Group, ...]:
         """Return what these fields ask for, in their order. Errors: `IntegrityError`."""
         try:
-            return tuple(group for name in names for group in parse_relations(self.fields.get(name, ""), self.architecture))
+            return tuple(
+                group for name in names for group in parse_relations(self.fields.get(name, ""), self.architecture)
+            )
         except ValueError as error:
             raise _broken(self.name, str(error)) from error
 
@@ -87,11 +71,11 @@ class Deb:
         return f"{self.name} {self.version}"
 
 
-def read_deb(package: DebianPackage, blob: Path, temporary: Path) -> Deb:
-    """Check a `.deb` against its pin and read it; `temporary` is where its data is unpacked to a nameless file.
+def read_deb(package: DebianPackage, blob: Path, spools: Spools) -> Deb:
+    """Check a `.deb` against its pin and read it; its data goes to one of `spools`.
 
-    Errors: `IntegrityError` naming the package for bytes other than the pinned ones, a malformed or truncated file, a name
-    or link that leaves the root, a device; `BuildError` for a compression that this Python lacks; `StoreError`.
+    Errors: `IntegrityError` naming the package for bytes other than the pinned ones, a malformed or truncated file, a
+    name or link that leaves the root, a device; `BuildError` for a compression that this Python lacks; `StoreError`.
     """
     with os_errors(f"read {package.name} from the store"), blob.open("rb") as stream:
         if Digest(hashlib.file_digest(stream, "sha256").hexdigest()) != package.sha256:
@@ -102,8 +86,10 @@ def read_deb(package: DebianPackage, blob: Path, temporary: Path) -> Deb:
             control_part, data_part = _parts(stream)
             control = _control(_opened(package.name, stream, control_part))
             fields = parse_stanza(control["control"].decode())
-            members = tuple(_members(_spool(_opened(package.name, stream, data_part), temporary)))
-        except (ValueError, KeyError, EOFError, lzma.LZMAError, gzip.BadGzipFile, tarfile.TarError) as error:
+            if (fields["package"], fields["version"]) != (package.name, package.version):
+                raise ValueError(f"it calls itself {fields['package']} {fields['version']}")
+            members = _unpack(_opened(package.name, stream, data_part), spools)
+        except _MALFORMED as error:
             raise _broken(package.name, str(error)) from error
     return Deb(
         name=package.name,
@@ -135,18 +121,17 @@ def _parts(stream: BinaryIO) -> tuple[ar.Member, ar.Member]:
 
 def _opened(package: str, stream: BinaryIO, member: ar.Member) -> IO[bytes]:
     """Return a member's decompressed content as a stream."""
-    raw = io.BufferedReader(ar.Part(stream, member.offset, member.size), _CHUNK)
-    compression = member.name.partition(".tar")[2]
-    openers: dict[str, Callable[[BinaryIO], IO[bytes]]] = {
-        "": lambda plain: plain,
-        ".xz": lzma.open,
-        ".gz": gzip.open,  # type: ignore[dict-item] - it returns a stream of bytes for mode "rb", its default
-        ".bz2": bz2.open,
-        ".zst": lambda packed: _zstd(package, packed),
-    }
-    if compression not in openers:
-        raise ValueError(f"its {member.name} is compressed in a way that deb(5) does not know")
-    return openers[compression](raw)
+    packed = io.BufferedReader(ar.Part(stream, member.offset, member.size), CHUNK)
+    match member.name.partition(".tar")[2]:
+        case "":
+            return packed
+        case ".xz":
+            return lzma.open(packed)
+        case ".gz":
+            return cast("IO[bytes]", gzip.GzipFile(fileobj=packed))
+        case ".zst":
+            return _zstd(package, packed)
+    raise ValueError(f"its {member.name} is compressed in a way that deb(5) does not know")
 
 
 def _zstd(package: str, packed: BinaryIO) -> IO[bytes]:
@@ -155,7 +140,7 @@ def _zstd(package: str, packed: BinaryIO) -> IO[bytes]:
     except ImportError as error:
         raise BuildError(
             f"{package} is compressed with zstd, which this Python cannot read",
-            hint="run this program with Python 3.14 or newer, or choose a suite whose packages use xz, as all of Debian's do",
+            hint="run this program with Python 3.14 or newer, or choose packages that use xz, as Debian's own do",
         ) from error
     opened: IO[bytes] = zstd.open(packed)
     return opened
@@ -173,16 +158,17 @@ def _control(stream: IO[bytes]) -> dict[str, bytes]:
     return found
 
 
-def _spool(stream: IO[bytes], temporary: Path) -> IO[bytes]:
-    spool = tempfile.TemporaryFile(dir=temporary)  # noqa: SIM115 - its spans own it; it vanishes with the last one
-    while piece := stream.read(_CHUNK):
-        spool.write(piece)
-    spool.flush()
-    return spool
+def _unpack(stream: IO[bytes], spools: Spools) -> tuple[Member, ...]:
+    with spools.one() as spool:
+        start = spool.tell()
+        while piece := stream.read(CHUNK):
+            spool.write(piece)
+        spool.flush()
+        return tuple(_members(spool, start))
 
 
-def _members(spool: IO[bytes]) -> Iterator[Member]:
-    spool.seek(0)
+def _members(spool: IO[bytes], start: int) -> Iterator[Member]:
+    spool.seek(start)
     seen: dict[str, Member] = {}
     with tarfile.open(fileobj=spool, mode="r:", encoding="utf-8", errors="strict") as archive:
         for info in archive:

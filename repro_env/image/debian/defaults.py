@@ -24,7 +24,9 @@ _STICKY = 0o1777
 # base-files makes those that it does not ship; the first six are where runtimes mount.
 _DIRECTORIES = {
     **dict.fromkeys(("dev", "proc", "sys", "run", "mnt", "media", "srv", "opt", "home", "etc/opt", "var/opt"), 0o755),
-    **dict.fromkeys((f"usr/local/{name}" for name in ("bin", "etc", "games", "include", "lib", "sbin", "share", "src")), 0o755),
+    **dict.fromkeys(
+        (f"usr/local/{name}" for name in ("bin", "etc", "games", "include", "lib", "sbin", "share", "src")), 0o755
+    ),
     **dict.fromkeys(("tmp", "var/tmp", "run/lock"), _STICKY),
     "root": 0o700,
 }
@@ -62,6 +64,13 @@ def install_defaults(tree: Tree) -> None:
         if tree.at(path) is None:
             tree.file(path, text)
     _install_shells(tree)
+
+
+def link_run_directories(tree: Tree) -> None:
+    """Turn `/var/run` and `/var/lock`, which base-files ships as directories, into links, as its script does."""
+    for path, target in {"var/run": "/run", "var/lock": "/run/lock"}.items():
+        if next(tree.below(path), None) is None:
+            tree.symlink(path, target)
 
 
 def _install_shells(tree: Tree) -> None:

@@ -1,7 +1,7 @@
 """As much of X.509 as the name of a hash link needs: a certificate's subject, in OpenSSL's canonical form.
 
-Source: ITU-T X.690 (DER); RFC 5280, section 4.1 ("Basic Certificate Fields"); openssl-rehash(1); the canonical form is that
-of OpenSSL's `X509_NAME_hash`: string values as UTF-8, in lower case, with runs of spaces as one.
+Source: ITU-T X.690 (DER); RFC 5280, section 4.1 ("Basic Certificate Fields"); openssl-rehash(1); the canonical form
+is that of OpenSSL's `X509_NAME_hash`: string values as UTF-8, in lower case, with runs of spaces as one.
 """
 
 from __future__ import annotations

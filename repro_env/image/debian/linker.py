@@ -1,8 +1,8 @@
 """`/etc/ld.so.cache`, as ldconfig would write it, from the sonames of the libraries in the tree.
 
 Without it the dynamic linker still finds what is in the default directories, but not what is in those of
-`/etc/ld.so.conf.d`, and `ctypes.util.find_library` finds nothing at all. Libraries below `glibc-hwcaps` are left out: the
-linker then takes the baseline one, which runs everywhere.
+`/etc/ld.so.conf.d`, and `ctypes.util.find_library` finds nothing at all. Libraries below `glibc-hwcaps` are left out:
+the linker then takes the baseline one, which runs everywhere.
 Source: glibc, `sysdeps/generic/dl-cache.h` ("struct cache_file_new") and ldconfig(8).
 """
 
@@ -50,7 +50,13 @@ def write_linker_cache(tree: Tree, debs: Sequence[Deb]) -> None:
 def _directories(tree: Tree, multiarch: str) -> Iterator[str]:
     """Yield the directories that ldconfig looks in, each real one once under the first name it goes by."""
     known: set[str] = set()
-    for path in [*_configured(tree, "etc/ld.so.conf"), f"/lib/{multiarch}", f"/usr/lib/{multiarch}", "/lib", "/usr/lib"]:
+    for path in [
+        *_configured(tree, "etc/ld.so.conf"),
+        f"/lib/{multiarch}",
+        f"/usr/lib/{multiarch}",
+        "/lib",
+        "/usr/lib",
+    ]:
         node = tree.find(path.strip("/"))
         if node is not None and node.kind == "directory" and node.path not in known:
             known.add(node.path)
@@ -83,7 +89,12 @@ def _sonames(tree: Tree, directory: str, machine: int) -> Iterator[str]:
             continue
         library = read_library(target.read)
         if library is not None and library.machine == machine:
-            yield library.soname or name
+            yield name if node.kind == "symlink" and _is_own_name(name, library.soname) else library.soname or name
+
+
+def _is_own_name(link: str, soname: str) -> bool:
+    """Whether ldconfig enters a link by its own name: `libx.so.1` of that soname, or the compiler's `libx.so`."""
+    return link == soname or (link.endswith(".so") and soname.startswith(link))
 
 
 def cache_key(name: str) -> list[tuple[int, int]]:

@@ -12,7 +12,8 @@ from repro_env.image.debian.deb import Deb
 def unpack_order(debs: Iterable[Deb]) -> tuple[Deb, ...]:
     """Return the packages so that dependencies come first; where they form a circle, and among equals, by name.
 
-    A `Pre-Depends` weighs more than a `Depends` (Policy 7.2): it is followed first, so that a circle is cut at a `Depends`.
+    A `Pre-Depends` weighs more than a `Depends` (Policy 7.2): it is followed first, so that a circle is cut at a
+    `Depends`.
     """
     packages = {deb.name: deb for deb in sorted(debs, key=lambda deb: deb.name)}
     providers = _providers(packages.values())
@@ -22,8 +23,8 @@ def unpack_order(debs: Iterable[Deb]) -> tuple[Deb, ...]:
     def needs(deb: Deb) -> list[str]:
         return [*_targets(deb.relations("pre-depends"), providers), *_targets(deb.relations("depends"), providers)]
 
-    for first in packages:
-        stack = [(first, iter(needs(packages[first])))] if first not in entered else []
+    for first, deb in packages.items():
+        stack = [(first, iter(needs(deb)))] if first not in entered else []
         entered.add(first)
         while stack:
             name, rest = stack[-1]

@@ -1,8 +1,8 @@
 """The root filesystem that packages make together: which of them gives what is at each path.
 
-Source: Debian Policy, sections 6.5 to 6.7 and 7.6 ("Replaces"), and dpkg's behaviour where Policy is silent: a directory
-keeps the owner and mode of the first package that has it, and a directory of a package is put through a link that is
-already there.
+Source: Debian Policy, sections 6.5 to 6.7 and 7.6 ("Replaces"), and dpkg's behaviour where Policy is silent: a
+directory keeps the owner and mode of the first package that has it, and a directory of a package is put through a
+link that is already there.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from repro_env.errors import BuildError, IntegrityError
-from repro_env.image.debian.deb import Deb, Member, Span
+from repro_env.image.debian.deb import Deb, Member
+from repro_env.image.debian.spool import Span
 
 MERGED = ("bin", "sbin", "lib", "lib32", "lib64", "libo32", "libx32")
 """Directories that are links into /usr. Source: Debian's usrmerge, the layout of every suite since bookworm."""
@@ -91,7 +92,10 @@ class Tree:
         return None
 
     def resolve_parents(self, path: str) -> str:
-        """Return a path with every symlink but the last part followed. Errors: `IntegrityError` for a circle of links."""
+        """Return a path with every symlink but the last part followed.
+
+        Errors: `IntegrityError` for a circle of links.
+        """
         done = ""
         rest = [part for part in path.split("/") if part]
         turns = 0
@@ -114,7 +118,9 @@ class Tree:
 
     def shown(self) -> list[Node]:
         """Return everything, without the links of the merged /usr whose target no package has given anything to."""
-        return [node for node in self.nodes.values() if node.package or node.path not in MERGED or node.link in self.nodes]
+        return [
+            node for node in self.nodes.values() if node.package or node.path not in MERGED or node.link in self.nodes
+        ]
 
     def below(self, path: str) -> Iterator[Node]:
         """Yield what stands directly in a directory, sorted by name."""
@@ -138,9 +144,11 @@ class Tree:
             package=deb.name,
             layer=self.layer,
         )
-        if there is None or (there.kind == node.kind == "directory" and not there.package):
-            self._set(node)
-        elif not self._kept(deb, there, node):
+        if (
+            there is None
+            or (there.kind == node.kind == "directory" and not there.package)
+            or not self._kept(deb, there, node)
+        ):
             self._set(node)
 
     def _kept(self, deb: Deb, there: Node, node: Node) -> bool:
@@ -159,7 +167,7 @@ class Tree:
                 return True
         raise BuildError(
             f"{there.package or 'the base'} and {deb.name} both hold /{node.path}",
-            f"{other or 'the base'} has a {there.kind} there, {deb} a {node.kind}, and neither says that it replaces the other",
+            f"{other or 'the base'} has a {there.kind} there, {deb} a {node.kind}; neither says it replaces the other",
             "leave one of them out of the base's packages",
         )
 
@@ -171,7 +179,10 @@ class Tree:
 
     def _set(self, node: Node) -> None:
         parent, _, name = node.path.rpartition("/")
-        if parent and parent not in self.nodes:
+        above = self.nodes.get(parent)
+        if above is not None and above.kind != "directory":
+            raise IntegrityError(f"/{node.path} is below /{parent}, which {above.package} has as a {above.kind}")
+        if parent and above is None:
             self._set(Node(path=parent, kind="directory", mode=0o755, layer=self.layer))
         if parent == "usr" and name in MERGED and node.path not in self.nodes:
             self.nodes[name] = _merged_link(name, self.layer)
@@ -181,8 +192,9 @@ class Tree:
 def dropped(member: Member) -> bool:
     """Whether a member stays out of the image.
 
-    What only a person at a desk reads is left out, as Debian's own slim images do: manual pages, info pages, translations
-    (`locale.alias` apart, which the C library reads), lintian's overrides, and of `/usr/share/doc` all but the licences.
+    What only a person at a desk reads is left out, as Debian's own slim images do: manual pages, info pages,
+    translations (`locale.alias` apart, which the C library reads), lintian's overrides, and of `/usr/share/doc` all
+    but the licences.
     """
     parts = member.path.split("/")
     if parts[:2] != ["usr", "share"] or len(parts) == 2:  # noqa: PLR2004 - /usr/share itself
@@ -214,8 +226,8 @@ def _joined(path: str, target: str) -> str:
 def layer_nodes(nodes: Iterable[Node], below: Iterable[Node]) -> list[Node]:
     """Return the nodes of a layer with the directories they stand in, sorted so that parents come before children.
 
-    `below` is everything beneath and in the layer, to take the directories from: an entry of a directory must be the same
-    in every layer.
+    `below` is everything beneath and in the layer, to take the directories from: an entry of a directory must be the
+    same in every layer.
     """
     everything = {node.path: node for node in below}
     wanted = {node.path: node for node in nodes}

@@ -25,7 +25,10 @@ first picture that holds a release is some hours younger than it. A picture befo
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mirrors:
-    """Where Debian's archives are. `snapshot` is a template of `{archive}` (`debian`, `debian-security`) and `{date}`."""
+    """Where Debian's archives are.
+
+    `snapshot` is a template of `{archive}` (`debian`, `debian-security`) and `{date}`.
+    """
 
     main: str = "http://deb.debian.org/debian"
     security: str = "http://deb.debian.org/debian-security"
@@ -63,8 +66,8 @@ def suites_of(name: str, mirrors: Mirrors) -> tuple[Suite, ...]:
 def snapshot_urls(package: DebianPackage, sources: Sequence[DebianSource], template: str) -> list[str]:
     """Return where the snapshot archive has a `.deb` that is gone from its mirror, likeliest first.
 
-    `sources` are those of the root it is in; `template` is as in `Mirrors`. The hash in the lock decides whether what is
-    found there is it.
+    `sources` are those of the root it is in; `template` is as in `Mirrors`. The hash in the lock decides whether what
+    is found there is it.
     """
     own = [source for source in sources if package.url.startswith(source.url.rstrip("/") + "/")]
     found = []
@@ -112,7 +115,7 @@ class Archive:
                 raise ResolutionError(
                     f"{strip_credentials(suite.url)} has no suite {suite.name}",
                     str(error),
-                    'name a suite by its code name, such as debian = "bookworm"; an archived suite needs a mirror that has it',
+                    'name a suite by its code name, such as debian = "bookworm"; an old one needs a mirror that has it',
                 ) from error
             release = read_release(data, place=strip_credentials(suite.release_url), codename=suite.name)
             check_current(release, place=strip_credentials(suite.release_url), now=self.now)
@@ -149,9 +152,7 @@ class Archive:
                 continue  # the next place may have it; the caller says so if none has
         return None
 
-    def _releases_with(
-        self, source: DebianSource, suite: Suite, platform: Platform
-    ) -> Iterator[tuple[str, Release]]:
+    def _releases_with(self, source: DebianSource, suite: Suite, platform: Platform) -> Iterator[tuple[str, Release]]:
         """Yield the releases, and the archive roots they are found at, that list the pinned index."""
         path = _index_path(platform)
         for root, release in self._known_releases(source, suite):
@@ -172,7 +173,10 @@ class Archive:
                 continue  # as above
 
     def _download(self, root: str, suite: str, release: Release, platform: Platform) -> bytes:
-        """Return an index that `release` lists, checked, and keep it in the store. Errors: `FetchError`, `IntegrityError`."""
+        """Return an index that `release` lists, checked, and keep it in the store.
+
+        Errors: `FetchError`, `IntegrityError`.
+        """
         plain = _index_path(platform)
         packed = f"{plain}.xz"
         listed = release.files.get(packed)

@@ -54,8 +54,8 @@ def parse_snapshot_date(text: str) -> datetime:
 def read_release(data: bytes, *, place: str, codename: str, certificates: Sequence[Any] | None = None) -> Release:
     """Verify an `InRelease` file and return what it says. What is not signed in it is never looked at.
 
-    `place` is its URL, for messages; `codename` is what it must call itself, so that a mirror cannot hand out one suite for
-    another. `certificates` are the trusted ones; None means those of Debian. Errors: `IntegrityError`.
+    `place` is its URL, for messages; `codename` is what it must call itself, so that a mirror cannot hand out one
+    suite for another. `certificates` are the trusted ones; None means those of Debian. Errors: `IntegrityError`.
     """
     signed = _signed_text(data, place, debian_certificates() if certificates is None else certificates)
     try:
@@ -99,7 +99,7 @@ def check_current(release: Release, *, place: str, now: datetime) -> None:
 @cache
 def debian_certificates() -> tuple[Any, ...]:
     """Return the certificates that sign Debian's archives; `keys/README.md` says where they are from."""
-    from pysequoia import Cert
+    from pysequoia import Cert  # noqa: PLC0415 - needed only when something is resolved
 
     folder = resources.files("repro_env.resolve.debian").joinpath("keys")
     names = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".gpg"))
@@ -107,7 +107,7 @@ def debian_certificates() -> tuple[Any, ...]:
 
 
 def _signed_text(data: bytes, place: str, certificates: Sequence[Any]) -> str:
-    from pysequoia import verify
+    from pysequoia import verify  # noqa: PLC0415 - same
 
     try:
         verified = verify(bytes=data, store=lambda _identifiers: list(certificates))
@@ -118,7 +118,7 @@ def _signed_text(data: bytes, place: str, certificates: Sequence[Any]) -> str:
             why,
             "use another mirror; if Debian has changed its signing key, update this program",
         ) from error
-    return bytes(verified.bytes).decode(errors="replace")
+    return (verified.bytes or b"").decode(errors="replace")
 
 
 def _date(text: str) -> datetime:

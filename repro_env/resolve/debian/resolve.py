@@ -11,14 +11,14 @@ from repro_env.config.model import DebianBase
 from repro_env.edges.http import Http
 from repro_env.edges.report import Reporter
 from repro_env.errors import ResolutionError
+from repro_env.image.debian.control import Group, Relation
+from repro_env.image.debian.version import upstream_version
 from repro_env.image.store import Store
 from repro_env.lock.model import DebianPackage, DebianRoot, DebianSource, LockedBase
 from repro_env.resolve.debian.archive import Archive, Mirrors, suites_of
-from repro_env.image.debian.control import Group, Relation
 from repro_env.resolve.debian.package import BinaryPackage
 from repro_env.resolve.debian.solve import solve
 from repro_env.resolve.debian.universe import Universe
-from repro_env.image.debian.version import upstream_version
 from repro_env.values import Digest, Platform
 
 STANDARD = (
@@ -54,10 +54,10 @@ def resolve_base(
 ) -> LockedBase:
     """Return the packages of a base on each platform, every one pinned.
 
-    `python` says whether the suite's own interpreter is wanted. `now` is the time in UTC that releases must be valid at.
-    `mirrors` are the user's; the base's own mirror goes before theirs. With `previous` and without `upgrade`, packages are
-    chosen from the indexes that were pinned, so that nothing moves which was not asked to; where such an index can
-    be had nowhere, the current one is used and a pinned version is kept if that still has it.
+    `python` says whether the suite's own interpreter is wanted. `now` is the time in UTC that releases must be valid
+    at. `mirrors` are the user's; the base's own mirror goes before theirs. With `previous` and without `upgrade`,
+    packages are chosen from the indexes that were pinned, so that nothing moves which was not asked to; where such an
+    index can be had nowhere, the current one is used and a pinned version is kept if that still has it.
     Errors: `ResolutionError`, `FetchError`, `IntegrityError`, `StoreError`.
     """
     archive = Archive(
@@ -106,7 +106,9 @@ def _indexes(base: DebianBase, platform: Platform, archive: Archive, pinned: Deb
 def _root(base: DebianBase, platform: Platform, indexes: _Indexes, *, python: bool) -> DebianRoot:
     universe = Universe(indexes.texts, platform.debian, indexes.preferred)
     asker = f"base {base.name}"
-    standard = solve(universe, [(Relation(name),) for name in _standard(universe, python=python)], fixed={}, asker=asker)
+    standard = solve(
+        universe, [(Relation(name),) for name in _standard(universe, python=python)], fixed={}, asker=asker
+    )
     whole = solve(universe, _wishes(base, universe), fixed=standard, asker=asker)
     return DebianRoot(
         glibc=upstream_version(whole["libc6"].version),
@@ -144,7 +146,7 @@ def _interpreter_version(universe: Universe, whole: Mapping[str, BinaryPackage])
 
 def _wishes(base: DebianBase, universe: Universe) -> list[Group]:
     """Return the user's own packages as wishes; a virtual one must leave no choice. Errors: `ResolutionError`."""
-    wishes = []
+    wishes: list[Group] = []
     for name in base.packages:
         relation = Relation(name)
         options = universe.options(relation)

@@ -1,7 +1,7 @@
 """The packages that can be chosen from: several `Packages` indexes, read only as far as they are asked about.
 
-An index of Debian's main archive is 50 MB of text with 63,000 stanzas, of which a base needs some hundred. So the text is cut
-into stanzas without looking inside, and a stanza is parsed when its name comes up.
+An index of Debian's main archive is 50 MB of text with 63,000 stanzas, of which a base needs some hundred. So the
+text is cut into stanzas without looking inside, and a stanza is parsed when its name comes up.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from __future__ import annotations
 import difflib
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from repro_env.errors import IntegrityError
 from repro_env.image.debian.control import Relation, parse_stanza
-from repro_env.resolve.debian.package import BinaryPackage, binary_package
 from repro_env.image.debian.version import version_key
+from repro_env.resolve.debian.package import BinaryPackage, binary_package
 
 _PRIORITIES = ("required", "important", "standard", "optional", "extra")
 _PROVIDES = b"\nProvides: "
@@ -27,7 +27,7 @@ class Universe:
     `pinned` are versions, by name, that go before newer ones where an index still has them.
     """
 
-    def __init__(self, indexes: Sequence[bytes], architecture: str, pinned: dict[str, str] | None = None) -> None:
+    def __init__(self, indexes: Sequence[bytes], architecture: str, pinned: Mapping[str, str] | None = None) -> None:
         self.architecture = architecture
         self._pinned = pinned or {}
         self._stanzas: dict[str, list[tuple[int, bytes]]] = defaultdict(list)
@@ -73,7 +73,7 @@ class Universe:
             raise IntegrityError("a package index cannot be read", str(error)) from error
 
     def options(self, relation: Relation) -> tuple[BinaryPackage, ...]:
-        """Return what satisfies one alternative, in order of preference: the package itself, then those that provide it.
+        """Return what satisfies one alternative, best first: the package itself, then those that provide it.
 
         Providers go by priority, then by name. A versioned relation is met only by a versioned `Provides` (Policy 7.5).
         """
@@ -88,8 +88,8 @@ class Universe:
     def nearest(self, name: str) -> list[str]:
         """Return up to five existing names most like `name`, for a message."""
         near = difflib.get_close_matches(name, self._stanzas, n=5, cutoff=0.7)
-        parts = [other for other in self._stanzas if other.startswith(name) or (len(name) > 3 and name in other)]
-        return list(dict.fromkeys([*near, *sorted(parts, key=lambda other: (len(other), other))]))[:5]
+        longer = sorted((other for other in self._stanzas if name in other), key=lambda other: (len(other), other))
+        return list(dict.fromkeys([*near, *longer]))[:5]
 
 
 def provides(package: BinaryPackage, relation: Relation) -> bool:
