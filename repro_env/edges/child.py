@@ -137,9 +137,10 @@ def supervise(
             early.append(number)
 
     with forwarding(receive), contextlib.ExitStack() as guards:
+        watch = guards.enter_context(guarded("kill", "-KILL")) if guard_group else None
         child = _start(arguments, env=env, output=output, cwd=cwd, pass_descriptors=pass_descriptors)
-        if guard_group:
-            guards.enter_context(guarded(["kill", "-KILL", f"-{child.pid}"]))
+        if watch is not None:
+            watch(f"-{child.pid}")
         copying = _copying(child, output)
         started.append(child.pid)
         for number in early:
@@ -239,23 +240,27 @@ def wait_for_adopted(pid: int) -> resource.struct_rusage | None:
 
 
 @contextlib.contextmanager
-def guarded(arguments: Sequence[str]) -> Iterator[None]:
-    """Run `arguments` if, and only if, this process dies inside the block, be it by SIGKILL.
+def guarded(*arguments: str) -> Iterator[Callable[[str], None]]:
+    """Give a function that names what is to end with us: `arguments` and that name are run if we die in the block.
 
-    A shell waits on a pipe whose other end only we hold: a line says that all is well, the end of the pipe that we are
-    gone.
+    Be it by SIGKILL: a shell waits on a pipe whose other end only we hold. A second line says that all is well, the end
+    of the pipe after the first that we are gone.
     """
     with subprocess.Popen(
-        ["/bin/sh", "-c", 'read -r _ || "$@"', "sh", *arguments],
+        ["/bin/sh", "-c", 'read -r name && { read -r _ || "$@" "$name"; }', "sh", *arguments],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     ) as guard:
+        assert guard.stdin is not None
+        pipe = guard.stdin.fileno()
         try:
-            yield
+            yield lambda name: _write_line(pipe, name)
         finally:
-            assert guard.stdin is not None
-            with contextlib.suppress(BrokenPipeError):
-                guard.stdin.write(b"\n")
-                guard.stdin.flush()
+            _write_line(pipe, "")
+
+
+def _write_line(descriptor: int, text: str) -> None:
+    with contextlib.suppress(BrokenPipeError):
+        os.write(descriptor, f"{text}\n".encode())

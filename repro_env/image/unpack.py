@@ -18,7 +18,7 @@ import secrets
 import shutil
 import tarfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -32,8 +32,11 @@ from repro_env.image.store import Store
 MOUNT_DIRECTORIES = ("dev", "proc", "run", "sys", "tmp", "repro/code", "repro/input", "repro/output")
 """Directories that every root filesystem has, because a runtime mounts over them and cannot make them itself."""
 
-MOUNT_FILES = ("etc/hosts", "etc/resolv.conf")
-"""Files that every root filesystem has for the same reason; those of the image itself are kept."""
+MOUNT_FILES: Mapping[str, str] = {
+    "etc/hosts": "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n",
+    "etc/resolv.conf": "",
+}
+"""Files that every root filesystem has for the same reason, with their content where an image has none."""
 
 _WHITEOUT = ".wh."
 _OPAQUE = ".wh..wh..opq"
@@ -78,7 +81,7 @@ def root_filesystem(store: Store, layers: Sequence[Layer]) -> Path:
 
 
 def _key(layers: Sequence[Layer]) -> str:
-    text = "\n".join([*MOUNT_DIRECTORIES, *MOUNT_FILES, *(layer.diff_id.hex for layer in layers)])
+    text = repr((MOUNT_DIRECTORIES, sorted(MOUNT_FILES.items()), [layer.diff_id.hex for layer in layers]))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -319,12 +322,12 @@ def _link_over(source: str, place: str, *, fresh: bool) -> None:
 def _add_mount_points(root: Path) -> None:
     for name in MOUNT_DIRECTORIES:
         _make_real_directory(root, name)
-    for name in MOUNT_FILES:
+    for name, content in MOUNT_FILES.items():
         _make_real_directory(root, os.path.dirname(name))
         place = root / name
         if place.is_symlink() or not place.is_file():
             files.remove_tree(place)
-            place.touch()
+            place.write_text(content, encoding="ascii")
             place.chmod(0o644)
 
 

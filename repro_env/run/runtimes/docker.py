@@ -132,13 +132,14 @@ class Docker:
         with _engine_errors(plan), contextlib.closing(self._connect()) as api:
             identity = self._ensure_image(api, plan.image, plan.tag)
             options = docker_options(plan, identity, _user_inside(api, plan.user))
-            container = api.create_container_from_config(options, plan.container)["Id"]
-            guard = (sys.executable, "-I", "-S", "-c", _REMOVE, self._host().removeprefix("unix://"), container)
-            try:
-                with child.guarded(guard), child.output_to(log) as output:
+            remove = (sys.executable, "-I", "-S", "-c", _REMOVE, self._host().removeprefix("unix://"))
+            with child.guarded(*remove) as watch, child.output_to(log) as output:
+                watch(plan.container)
+                container = api.create_container_from_config(options, plan.container)["Id"]
+                try:
                     return Ended(status=_attend(api, container, output))
-            finally:
-                api.remove_container(container, force=True)
+                finally:
+                    api.remove_container(container, force=True)
 
     def _host(self) -> str:
         """Return the engine's address as `docker` finds it: `DOCKER_HOST`, else the current context's."""
@@ -196,26 +197,36 @@ def _attend(api: Any, container: str, output: child.Output) -> int:
     from docker.errors import APIError  # noqa: PLC0415 - see `_connect`
 
     events: queue.SimpleQueue[int] = queue.SimpleQueue()
-    with child.forwarding(events.put):
-        stream = api.attach_socket(container, {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1})
+    with child.forwarding(events.put), _attached(api, container) as connection:
         api.start(container)
-        reader = threading.Thread(target=_copy_output, args=(stream, output, events), daemon=True)
+        reader = threading.Thread(target=_copy_output, args=(connection, output, events), daemon=True)
         reader.start()
-        with _feeding(getattr(stream, "_sock", stream)):
+        with _feeding(connection):
             while (number := events.get()) != _FINISHED:
                 with contextlib.suppress(APIError):  # it has ended meanwhile
                     api.kill(container, number)
         reader.join()
-        stream.close()
     return int(api.wait(container)["StatusCode"])
 
 
-def _copy_output(stream: Any, output: child.Output, events: queue.SimpleQueue[int]) -> None:
+@contextlib.contextmanager
+def _attached(api: Any, container: str) -> Iterator[socket.socket]:
+    """Give the connection that carries the container's three streams."""
+    stream = api.attach_socket(container, {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1})
+    connection: socket.socket = getattr(stream, "_sock", stream)
+    try:
+        yield connection
+    finally:
+        stream.close()
+        connection.close()
+
+
+def _copy_output(connection: socket.socket, output: child.Output, events: queue.SimpleQueue[int]) -> None:
     from docker.utils.socket import frames_iter  # noqa: PLC0415 - see `_connect`
 
     try:
         with contextlib.suppress(OSError):
-            for descriptor, data in frames_iter(stream, tty=False):
+            for descriptor, data in frames_iter(connection, tty=False):
                 output.write(descriptor, data)
     finally:
         events.put(_FINISHED)

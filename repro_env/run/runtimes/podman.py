@@ -11,6 +11,8 @@ import json
 import os
 import secrets
 import shutil
+import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -26,6 +28,7 @@ from repro_env.run.runtimes.base import Needs, Unavailable
 
 _ANSWER_SECONDS = 60.0
 _PULL_SECONDS = 3600.0
+_RETRY_SECONDS = 0.1
 _OWN_FAILURE = 125
 """The exit status for podman's own failures (podman-run(1), "Exit Status")."""
 
@@ -42,8 +45,8 @@ def podman_arguments(plan: RunPlan, image: str, *, rootless: bool, init: str | N
 
     The code is in the image. `init` is a program that becomes the container's first process and passes signals on.
     """
-    words = ["run", "--rm", "--name", plan.container, "--pull", "never", "--interactive", "--log-driver", "none"]
-    words += ["--hostname", HOSTNAME, "--user", f"{plan.user.uid}:{plan.user.gid}"]
+    words = ["run", "--rm", "--name", plan.container, "--pull", "never", "--interactive", "--sig-proxy=false"]
+    words += ["--log-driver", "none", "--hostname", HOSTNAME, "--user", f"{plan.user.uid}:{plan.user.gid}"]
     words += ["--userns", "keep-id"] if rootless else []
     words += ["--init", "--init-path", init] if init else []
     words += [] if plan.network else ["--network", "none"]
@@ -98,16 +101,16 @@ class Podman:
         """Run the plan in a container that is removed at its end, or when this process dies."""
         image = self._ensure_image(plan)
         rootless = os.geteuid() != 0
-        remove = ("podman", "rm", "--force", "--time", "0", plan.container)
         created = plan.output.parent / "podman.id"
         created.unlink(missing_ok=True)
         command, *rest = podman_arguments(plan, image, rootless=rootless, init=_init())
-        with child.guarded(remove), child.output_to(log) as output:
+        with child.guarded("podman", "rm", "--force", "--time", "0") as watch, child.output_to(log) as output:
+            watch(plan.container)
             ended = child.supervise(
                 ["podman", command, "--cidfile", created, *rest],
                 env=process.base_environment(),
                 output=None if log is None else output,
-                deliver=child.send,
+                deliver=lambda pid, number: _deliver(pid, plan.container, number),
             )
         started = created.exists()
         created.unlink(missing_ok=True)
@@ -123,24 +126,41 @@ class Podman:
         identity = config_digest(self._store, plan.image).hex
         known = process.run(["podman", "image", "exists", identity], timeout=_ANSWER_SECONDS, check=False)
         if known.status != 0:
-            layout = self._layout(self._store.read(plan.image))
-            try:
-                process.run(["podman", "pull", "--quiet", f"oci:{layout}"], timeout=_PULL_SECONDS)
-                process.run(["podman", "tag", identity, plan.tag], timeout=_ANSWER_SECONDS)
-            finally:
-                files.remove_tree(layout)
+            self._pull(self._store.read(plan.image), plan.tag)
+            process.run(["podman", "tag", identity, plan.tag], timeout=_ANSWER_SECONDS)
         return identity
 
-    def _layout(self, manifest: bytes) -> Path:
-        """Make an OCI image layout that holds one image and whose blobs are the store's."""
-        layout = self._store.temporary / secrets.token_hex(8)
+    def _pull(self, manifest: bytes, tag: str) -> None:
+        """Pull an image from an OCI layout that holds nothing else and whose blobs are the store's.
+
+        Podman names the image after the layout's path, so the path is a relative one that reads as a name.
+        """
+        name = tag.partition(":")[0]
+        place = self._store.temporary / secrets.token_hex(8)
+        layout = place / name
         index = {"schemaVersion": 2, "manifests": [descriptor(MANIFEST_TYPE, manifest)]}
-        with files.os_errors(f"write to the store at {self._store.root}"):
-            layout.mkdir()
-            (layout / "blobs").symlink_to(self._store.blobs.parent)
-        files.write_atomically(layout / "oci-layout", b'{"imageLayoutVersion":"1.0.0"}')
-        files.write_atomically(layout / "index.json", canonical_json(index))
-        return layout
+        try:
+            files.write_atomically(layout / "oci-layout", b'{"imageLayoutVersion":"1.0.0"}')
+            files.write_atomically(layout / "index.json", canonical_json(index))
+            with files.os_errors(f"write to the store at {self._store.root}"):
+                (layout / "blobs").symlink_to(self._store.blobs.parent.absolute())
+            process.run(["podman", "pull", "--quiet", f"oci:{name}"], cwd=place, timeout=_PULL_SECONDS)
+        finally:
+            files.remove_tree(place)
+
+
+def _deliver(pid: int, container: str, number: int) -> None:
+    """Send a signal to the container's command, as soon as there is one, in the background.
+
+    Not by way of `podman run`, whose process `pid` is: in its first moments a signal ends it and leaves the container.
+    """
+    threading.Thread(target=_kill, args=(pid, container, number), daemon=True).start()
+
+
+def _kill(pid: int, container: str, number: int) -> None:
+    words = ["podman", "kill", "--signal", str(number), container]
+    while process.run(words, timeout=_ANSWER_SECONDS, check=False).status != 0 and os.path.exists(f"/proc/{pid}"):
+        time.sleep(_RETRY_SECONDS)
 
 
 def _init() -> str | None:
