@@ -76,7 +76,7 @@ class Archive:
         if first[_LOCAL_HEADER_SIZE : _LOCAL_HEADER_SIZE + name_size] != member.raw_name:
             raise self._damaged(member, "its local header has another name")
         start = head + extra_size
-        piece = first[start : start + member.compressed]
+        piece = first[start : start + min(member.compressed, _CHUNK)]
         left, place = member.compressed - len(piece), member.offset + start + len(piece)
         if piece:
             yield piece
