@@ -14,10 +14,16 @@ T = TypeVar("T")
 _KINDS: dict[type, str] = {
     bool: "a boolean",
     dict: "a table",
-    float: "a number",
+    float: "a decimal number",
     int: "a number",
     list: "a list",
     str: "a string",
+}
+
+_HINTS = {  # by the kind expected and the kind found
+    (list, str): "write it as a list, in [ and ]",
+    (str, float): "write it in quotes",
+    (str, int): "write it in quotes",
 }
 
 
@@ -129,8 +135,7 @@ class Table:
         value = self._values[key]
         if type(value) is kind:
             return value
-        hint = "write it as a list, in [ and ]" if kind is list and isinstance(value, str) else ""
-        self.problem(key, f"expected {_KINDS[kind]}, found {kind_of(value)}", hint)
+        self.problem(key, f"expected {_KINDS[kind]}, found {kind_of(value)}", _HINTS.get((kind, type(value)), ""))
         return None
 
     def _passes(self, place: KeyPath, value: str, check: Callable[[str], object] | None) -> bool:

@@ -20,7 +20,7 @@ class Change:
     """One difference in one base, data or step, called `subject` ("step clean").
 
     `what` is a package's or a setting's name, and empty where the subject itself was added or removed. `before` and
-    `after` are its values for people, empty where there is none.
+    `after` are its values for people, empty where there is none. `platform` is empty where all platforms share it.
     """
 
     subject: str
@@ -28,16 +28,16 @@ class Change:
     before: str = ""
     after: str = ""
     package: bool = False
+    platform: str = ""
 
     def __str__(self) -> str:
         if not self.what:
             return "removed" if self.before else "added"
-        if not self.before:
-            return f"+ {self.what} {self.after}"
-        if not self.after:
-            return f"- {self.what} {self.before}"
-        colon = "" if self.package else ":"
-        return f"{self.what}{colon} {self.before} -> {self.after}"
+        name = self.what if self.package else f"{self.what}:"
+        where = f" ({self.platform})" if self.platform else ""
+        if self.before and self.after:
+            return f"{name} {self.before} -> {self.after}{where}"
+        return f"+ {name} {self.after}{where}" if self.after else f"- {name} {self.before}{where}"
 
 
 def diff(before: Lock, after: Lock) -> tuple[Change, ...]:
@@ -176,4 +176,4 @@ def _by_platform(
         if len(platforms) == len(both):
             yield change
         else:
-            yield from (replace(change, what=f"{change.what} on {platform}") for platform in platforms)
+            yield from (replace(change, platform=str(platform)) for platform in platforms)

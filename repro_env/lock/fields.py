@@ -72,6 +72,14 @@ class Fields:
             self._check((key, name), value, str)
         return values
 
+    def table(self, key: str) -> Fields:
+        """Take a table."""
+        return Fields(self._take(key, dict), (*self.path, key))
+
+    def names(self) -> tuple[str, ...]:
+        """The keys that were not taken yet."""
+        return tuple(self._left)
+
     def has(self, key: str) -> bool:
         """Whether this key is there and was not taken yet."""
         return key in self._left

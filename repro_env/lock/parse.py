@@ -91,12 +91,8 @@ def _lock(fields: Fields, file: str) -> Lock:
 
 
 def _inputs(fields: Fields) -> Mapping[str, Digest]:
-    try:
-        return {name: Digest.parse(value) for name, value in fields.text_map("inputs").items()}
-    except ValueError as error:
-        if isinstance(error, InvalidLockError):
-            raise
-        raise fields.fail("inputs", str(error)) from error
+    inner = fields.table("inputs")
+    return {name: inner.parsed(name, Digest.parse) for name in inner.names()}
 
 
 def _base(name: str, fields: Fields) -> LockedBase:

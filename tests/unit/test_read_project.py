@@ -249,7 +249,10 @@ BAD: dict[str, tuple[str, list[str]]] = {
         changed('"3.12"', '"3.12.4"'),
         ["15: step.train.python: expected a minor version such as \"3.11\", found '3.12.4'"],
     ),
-    "python as a number": (changed('"3.12"', "3.12"), ["15: step.train.python: expected a string, found a number"]),
+    "python as a number": (
+        changed('"3.12"', "3.12"),
+        ["15: step.train.python: expected a string, found a decimal number (write it in quotes)"],
+    ),
     "unknown base": (changed('"slim"', '"slm"'), ['14: step.train.base: unknown base "slm" (did you mean slim?)']),
     "command missing": (
         changed('command = ["python", "clean.py", "{data.raw}", "{output.table}"]\n', ""),
@@ -473,7 +476,7 @@ def test_all_problems_are_told_at_once_in_the_order_of_their_lines() -> None:
           sub/repro.toml:7: step.b.command[1]: {data.raw} is not an input of this step
           sub/repro.toml:8: step.b.outputs.o: "../o" leads out of the project: ".." is not allowed
           sub/repro.toml:11: step.a.base: unknown base "nowhere" (there is no table [base.NAME])
-          sub/repro.toml:12: step.a.python: expected a string, found a number
+          sub/repro.toml:12: step.a.python: expected a string, found a decimal number (write it in quotes)
           sub/repro.toml:14: step.a.inputs[1]: unknown input "c.o\"""").rstrip("\n")
     assert len(caught.value.problems) == 8
     assert all(problem.line for problem in caught.value.problems)

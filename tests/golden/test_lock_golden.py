@@ -1,0 +1,84 @@
+"""Locks as they stand in git, byte for byte, and the story that a difference between two of them tells."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import locks
+
+from repro_env.lock.diff import diff, diff_lines
+from repro_env.lock.dump import dump_lock
+from repro_env.lock.model import Lock
+from repro_env.lock.parse import parse_lock
+from repro_env.values import PythonVersion
+
+Golden = Callable[[str, str], None]
+
+
+def test_a_lock(golden: Golden) -> None:
+    golden("lock/churn.lock", dump_lock(locks.churn()))
+
+
+def test_a_lock_for_two_platforms(golden: Golden) -> None:
+    text = dump_lock(locks.churn((locks.ARM64, locks.AMD64)))
+    golden("lock/two-platforms.lock", text)
+    assert dump_lock(parse_lock(text)) == text
+
+
+def test_the_smallest_lock(golden: Golden) -> None:
+    golden("lock/empty.lock", dump_lock(Lock(project="x", inputs={}, bases={}, steps={}, data={})))
+
+
+def test_what_changed(golden: Golden) -> None:
+    golden("lock/changed.txt", "\n".join(diff_lines(diff(locks.churn(), _changed()))) + "\n")
+
+
+def test_what_changed_on_one_platform_and_between_platforms(golden: Golden) -> None:
+    before, after = locks.churn((locks.AMD64, locks.ARM64)), locks.churn((locks.AMD64, locks.ARM64))
+    clean = after.steps["clean"]
+    amd64 = replace(clean.environments[locks.AMD64], wheels=(locks.wheel("numpy", "1.26.5"), locks.wheel("six", "2")))
+    arm64 = replace(clean.environments[locks.ARM64], wheels=(locks.wheel("numpy", "1.26.4"), locks.wheel("six", "2")))
+    clean = replace(clean, environments={locks.AMD64: amd64, locks.ARM64: arm64})
+    after = replace(after, steps={**after.steps, "clean": clean})
+    lines = [*diff_lines(diff(before, after)), "", *diff_lines(diff(locks.churn(), locks.churn((locks.ARM64,))))]
+    golden("lock/changed-platforms.txt", "\n".join(lines) + "\n")
+
+
+def _changed() -> Lock:
+    before = locks.churn()
+    slim, train, clean, raw = before.bases["slim"], before.steps["train"], before.steps["clean"], before.data["raw"]
+    root = slim.roots[locks.AMD64]
+    packages = (
+        replace(root.packages[0], version="2.36-9+deb12u10"),
+        root.packages[2],
+        locks.debian_package("zstd", "1"),
+    )
+    sources = tuple(replace(source, date="20250301T000000Z") for source in root.sources)
+    root = replace(root, packages=packages, sources=sources, python="3.11.9")
+    wheels = (
+        locks.wheel("numpy", "1.26.4", content="other"),
+        locks.wheel("polars", "1.9.0"),
+        locks.wheel("six", "1.18.0"),
+    )
+    environment = replace(
+        clean.environments[locks.AMD64], wheels=wheels, image=locks.digest("new"), interpreter="3.12.1"
+    )
+    clean = replace(
+        clean,
+        python=PythonVersion(12),
+        command=("python", "clean.py", "--fast"),
+        inputs=(),
+        code=None,
+        outputs={"table": "build/t.parquet", "report": "build/report.html"},
+        env={"A": "1"},
+        network=True,
+        environments={locks.AMD64: environment},
+    )
+    return replace(
+        before,
+        project="churn2",
+        bases={"slim": replace(slim, suite="trixie", roots={locks.AMD64: root})},
+        steps={"clean": clean, "report": replace(train, name="report")},
+        data={"raw": replace(raw, digest=locks.digest("x"), files=1, size=10), "more": replace(raw, name="more")},
+    )

@@ -1,0 +1,255 @@
+"""Any lock survives being written and read, and the text is one for one lock."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import tomllib
+from typing import Any
+
+import locks
+import tomlkit
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from repro_env.config.lines import KeyPath, key_lines
+from repro_env.errors import LockError
+from repro_env.lock.canonical import read_canonical
+from repro_env.lock.dump import dump_lock
+from repro_env.lock.model import (
+    DebianPackage,
+    DebianRoot,
+    DebianSource,
+    Environment,
+    Lock,
+    LockedBase,
+    LockedData,
+    LockedStep,
+    Wheel,
+)
+from repro_env.lock.parse import parse_lock
+from repro_env.values import Digest, Platform, PythonVersion
+
+TEXT = dump_lock(locks.churn((locks.AMD64, locks.ARM64)))
+
+names = st.from_regex(r"[a-z0-9]([a-z0-9_-]{0,6}[a-z0-9])?", fullmatch=True)
+texts = st.text(st.characters(codec="utf-8"), max_size=12)
+paths = st.from_regex(r"[a-zé]{1,4}(/[a-z .'\"é]{0,3}[a-z]){0,2}", fullmatch=True)
+digests = st.binary(min_size=1, max_size=4).map(Digest.of)
+sizes = st.integers(0, 2**53)
+platforms = st.sampled_from([Platform("amd64"), Platform("arm64")])
+words = st.lists(texts, max_size=4).map(tuple)
+wheels = st.builds(
+    Wheel,
+    name=st.from_regex(r"[a-z0-9]{1,3}(-[a-z0-9]{1,2})?", fullmatch=True),
+    version=texts,
+    file=st.from_regex(r"[A-Za-zé_ .-]{1,9}\.whl", fullmatch=True),
+    url=texts,
+    sha256=digests,
+    size=sizes,
+)
+debian_packages = st.builds(
+    DebianPackage,
+    name=texts,
+    version=texts,
+    architecture=texts,
+    url=texts,
+    sha256=digests,
+    size=sizes,
+    extra=st.booleans(),
+)
+sources = st.builds(
+    DebianSource,
+    url=texts,
+    suite=texts,
+    component=texts,
+    date=st.just("20250131T120000Z"),
+    release=digests,
+    index=digests,
+)
+roots = st.builds(
+    DebianRoot,
+    glibc=texts,
+    python=texts,
+    sources=st.lists(sources, max_size=3).map(tuple),
+    packages=st.lists(debian_packages, max_size=4).map(lambda found: tuple(sorted(found))),
+)
+
+
+@st.composite
+def some_locks(draw: st.DrawFn) -> Lock:
+    """Draw a lock whose references all lead somewhere."""
+    found = draw(st.sets(platforms, min_size=1))
+    bases = {
+        name: LockedBase(name=name, suite=draw(texts), roots={platform: draw(roots) for platform in found})
+        for name in draw(st.lists(names, min_size=1, max_size=2, unique=True))
+    }
+    data = {
+        name: LockedData(
+            name=name,
+            path=draw(paths),
+            kind=draw(st.sampled_from(["file", "directory"])),
+            digest=draw(digests),
+            files=draw(sizes),
+            size=draw(sizes),
+        )
+        for name in draw(st.lists(names, max_size=2, unique=True))
+    }
+    pool = draw(st.lists(wheels, max_size=5, unique_by=lambda wheel: (wheel.name, wheel.version, wheel.sha256)))
+    steps: dict[str, LockedStep] = {}
+    for name in draw(st.lists(names, max_size=3, unique=True)):
+        known = [*data, *(f"{other}.{output}" for other in steps for output in steps[other].outputs)]
+        steps[name] = draw(some_steps(name, list(bases), known, found, pool))
+    keys = [
+        *(f"base.{key}" for key in bases),
+        *(f"step.{key}.python" for key in steps),
+        *(f"data.{key}" for key in data),
+    ]
+    inputs = {key: draw(digests) for key in keys}
+    return Lock(project=draw(names), inputs=inputs, bases=bases, steps=steps, data=data)
+
+
+@st.composite
+def some_steps(
+    draw: st.DrawFn, name: str, bases: list[str], known: list[str], found: set[Platform], pool: list[Wheel]
+) -> LockedStep:
+    python = PythonVersion(draw(st.integers(8, 15)))
+    chosen = st.lists(st.sampled_from(pool), max_size=4, unique=True) if pool else st.just([])
+    return LockedStep(
+        name=name,
+        base=draw(st.sampled_from(bases)),
+        python=python,
+        command=draw(words),
+        inputs=tuple(draw(st.lists(st.sampled_from(known), max_size=2))) if known else (),
+        outputs=draw(st.dictionaries(names, paths, max_size=2)),
+        code=draw(st.none() | words),
+        env=draw(st.dictionaries(texts, texts, max_size=2)),
+        network=draw(st.booleans()),
+        environments={
+            platform: Environment(
+                interpreter=f"{python}.{draw(st.integers(0, 20))}",
+                wheels=tuple(sorted(draw(chosen))),
+                image=draw(st.none() | digests),
+            )
+            for platform in found
+        },
+    )
+
+
+@settings(deadline=None)
+@given(some_locks())
+def test_a_lock_comes_back_from_its_text_and_the_text_from_the_lock(lock: Lock) -> None:
+    text = dump_lock(lock)
+    again = parse_lock(text)
+    assert again == lock
+    assert dump_lock(again) == text
+
+
+@settings(deadline=None)
+@given(some_locks(), st.randoms(use_true_random=False))
+def test_the_text_does_not_depend_on_the_order_things_were_put_in(lock: Lock, chance: random.Random) -> None:
+    def shuffled(mapping: Any) -> Any:
+        items = list(mapping.items())
+        chance.shuffle(items)
+        return dict(items)
+
+    other = Lock(
+        project=lock.project,
+        inputs=shuffled(lock.inputs),
+        bases=shuffled(lock.bases),
+        steps=shuffled(lock.steps),
+        data=shuffled(lock.data),
+    )
+    assert dump_lock(other) == dump_lock(lock)
+
+
+@settings(deadline=None)
+@given(some_locks())
+def test_the_fast_reader_reads_what_the_writer_writes_as_tomllib_does(lock: Lock) -> None:
+    text = dump_lock(lock)
+    found = read_canonical(text)
+    assert found is not None
+    assert found == tomllib.loads(text)
+
+
+PIECES = (
+    "\n",
+    '"',
+    "\\",
+    "{ ",
+    " }",
+    "[",
+    "]",
+    "[[package]]",
+    ", ",
+    " = ",
+    "=",
+    "#",
+    "x",
+    "\r",
+    "\t",
+    "0",
+    "-1",
+    "1.5",
+)
+
+
+@settings(deadline=None, max_examples=600)
+@given(st.data())
+def test_whatever_happens_to_the_text_the_fast_reader_agrees_with_tomllib(data: st.DataObject) -> None:
+    text = dump_lock(locks.churn()) if data.draw(st.booleans()) else TEXT
+    for _ in range(data.draw(st.integers(1, 3))):
+        start = data.draw(st.integers(0, len(text)))
+        removed = data.draw(st.integers(0, 3) | st.integers(0, 200))
+        put = data.draw(st.sampled_from(PIECES) | st.integers(0, len(TEXT)).map(lambda at: TEXT[at : at + 60]) | texts)
+        text = text[:start] + put + text[start + removed :]
+    found = read_canonical(text)
+    if found is not None:
+        assert found == tomllib.loads(text)
+
+
+LINES = TEXT.split("\n")
+
+
+@settings(deadline=None, max_examples=400)
+@given(st.lists(st.tuples(st.integers(0, len(LINES) - 1), st.integers(0, len(LINES) - 1)), min_size=1, max_size=4))
+def test_a_text_with_lines_moved_or_doubled_is_read_the_same_by_both_and_never_crashes(
+    moves: list[tuple[int, int]],
+) -> None:
+    lines = LINES.copy()
+    for source, target in moves:
+        lines.insert(target, lines[source])
+        if target % 2:
+            del lines[source]
+    text = "\n".join(lines)
+    found = read_canonical(text)
+    if found is not None:
+        assert found == tomllib.loads(text)
+    with contextlib.suppress(LockError):
+        parse_lock(text)
+
+
+toml_values = st.recursive(
+    st.integers(-5, 5) | st.booleans() | texts,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
+    max_leaves=12,
+)
+
+
+@settings(deadline=None)
+@given(st.dictionaries(texts, toml_values, max_size=4))
+def test_the_line_locator_finds_the_keys_that_tomllib_finds(content: dict[str, Any]) -> None:
+    text = tomlkit.dumps(content)
+    assert set(key_lines(text)) == _paths(tomllib.loads(text))
+
+
+def test_the_line_locator_reads_a_lock() -> None:
+    assert set(key_lines(TEXT)) == _paths(tomllib.loads(TEXT))
+
+
+def _paths(value: Any, above: KeyPath = ()) -> set[KeyPath]:
+    found: set[KeyPath] = {above} - {()}
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, inner in items:
+        found |= _paths(inner, (*above, key))
+    return found
