@@ -1,0 +1,162 @@
+"""The runs of a project, in `.repro/runs/ID/`: begun, concluded, listed.
+
+While a run lives, its process holds a lock on `alive` in its directory. The kernel drops that lock however the process
+ends, so a record that still says `started` and whose lock is free is one of a run that was killed, or went down with
+its machine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from repro_env.edges.files import os_errors, write_atomically
+from repro_env.record.model import RecordedOutput, RunRecord
+from repro_env.values import Digest
+
+RECORD = "record.json"
+_ALIVE = "alive"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Damaged:
+    """A run whose record cannot be read, and why."""
+
+    directory: Path
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Runs:
+    """A project's runs, newest first, and those whose record is damaged."""
+
+    records: tuple[RunRecord, ...]
+    damaged: tuple[Damaged, ...]
+
+    def last(self, step: str) -> RunRecord | None:
+        """Return the newest run of a step."""
+        return next((record for record in self.records if record.step == step), None)
+
+    def maker(self, step: str, output: str, digest: Digest) -> str | None:
+        """Return the id of the newest run of `step` that left `output` with this digest."""
+        for record in self.records:
+            made = {(item.name, item.digest) for item in record.outputs}
+            if record.step == step and record.status == "succeeded" and (output, digest) in made:
+                return record.id
+        return None
+
+
+def new_run_id(step: str, now: datetime, random: Callable[[int], str]) -> str:
+    """Return an id that sorts by time: `20261123T043354Z-clean-3f2a`. `random(2)` gives four hexadecimal digits."""
+    return f"{now.astimezone(UTC):%Y%m%dT%H%M%SZ}-{step}-{random(2)}"
+
+
+class OpenRun:
+    """A run that has begun: its directory, and its record as it stands on disk."""
+
+    def __init__(self, directory: Path, record: RunRecord) -> None:
+        self.directory = directory
+        self.record = record
+        self._write()
+
+    def conclude(
+        self,
+        *,
+        status: str,
+        finished: datetime,
+        exit_status: int | None = None,
+        signal: int | None = None,
+        outputs: Sequence[RecordedOutput] = (),
+    ) -> RunRecord:
+        """Replace the record with the finished one, and return it. Errors: `StoreError`."""
+        self.record = replace(
+            self.record,
+            status=status,
+            finished=finished,
+            exit_status=exit_status,
+            signal=signal,
+            outputs=tuple(outputs),
+        )
+        self._write()
+        return self.record
+
+    def _write(self) -> None:
+        write_atomically(self.directory / RECORD, document(self.record))
+
+
+def document(record: RunRecord) -> bytes:
+    """Return a record as its file holds it."""
+    return (json.dumps(record.to_dict(), indent=2, ensure_ascii=False) + "\n").encode()
+
+
+@contextlib.contextmanager
+def recording(directory: Path, record: RunRecord, *, now: Callable[[], datetime]) -> Iterator[OpenRun]:
+    """Write the record of a run that starts, and let the block conclude it.
+
+    A block that ends without that, by an error or Ctrl-C, leaves a record that says `failed` or `interrupted`.
+    Errors: `StoreError`.
+    """
+    with os_errors(f"write to {directory}"):
+        directory.mkdir(parents=True, exist_ok=True)
+        alive = (directory / _ALIVE).open("ab")
+        fcntl.flock(alive, fcntl.LOCK_EX)
+    with alive:
+        run = OpenRun(directory, record)
+        try:
+            yield run
+        except BaseException as error:
+            if run.record.status == "started":
+                interrupted = isinstance(error, KeyboardInterrupt)
+                run.conclude(status="interrupted" if interrupted else "failed", finished=now())
+            raise
+        (directory / _ALIVE).unlink(missing_ok=True)
+
+
+def read_record(directory: Path) -> RunRecord:
+    """Return the record of the run in `directory`; one that was cut off is `interrupted`.
+
+    Errors: `OSError`, and `ValueError` for what is no record.
+    """
+    record = RunRecord.from_dict(json.loads((directory / RECORD).read_bytes()))
+    if record.status == "started" and not _lives(directory):
+        return replace(record, status="interrupted")
+    return record
+
+
+def list_runs(project: Path) -> Runs:
+    """Return the runs of the project in this directory. Errors: `StoreError` when they cannot be listed."""
+    root = project / ".repro" / "runs"
+    with os_errors(f"list {root}"):
+        directories = [path for path in root.iterdir() if path.is_dir()] if root.is_dir() else []
+    records: list[RunRecord] = []
+    damaged: list[Damaged] = []
+    for directory in sorted(directories, key=lambda path: path.name, reverse=True):
+        try:
+            records.append(read_record(directory))
+        except (OSError, ValueError) as error:
+            damaged.append(Damaged(directory=directory, why=_reason(error)))
+    records.sort(key=lambda record: (record.started, record.id), reverse=True)
+    return Runs(records=tuple(records), damaged=tuple(damaged))
+
+
+def _reason(error: OSError | ValueError) -> str:
+    if isinstance(error, OSError):
+        return f"{RECORD}: {error.strerror}"
+    return f"{RECORD}: {error}"
+
+
+def _lives(directory: Path) -> bool:
+    """Whether the process of a run still holds its lock."""
+    try:
+        with (directory / _ALIVE).open("rb") as alive:
+            fcntl.flock(alive, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False

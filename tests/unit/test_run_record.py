@@ -1,0 +1,302 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from repro_env.edges import process
+from repro_env.errors import StoreError
+from repro_env.record.facts import git_state, host_facts
+from repro_env.record.model import GitState, HostFacts, RecordedInput, RecordedOutput, RunRecord
+from repro_env.record.runs import RECORD, list_runs, new_run_id, read_record, recording
+from repro_env.values import Digest
+
+START = datetime(2026, 11, 23, 4, 33, 54, 123000, tzinfo=UTC)
+END = START + timedelta(seconds=90)
+TABLE = RecordedOutput(
+    name="table", path="build/table.csv", kind="file", digest=Digest.of(b"table"), files=1, size=5
+)  # fmt: skip
+FULL = RunRecord(
+    id="20261123T043354Z-clean-3f2a",
+    project="penguins",
+    step="clean",
+    status="succeeded",
+    started=START,
+    finished=END,
+    command=("python", "clean.py", "é"),
+    runtime="bwrap",
+    exit_status=0,
+    environment=("LANG", "PATH"),
+    lock=Digest.of(b"lock"),
+    image=Digest.of(b"image"),
+    environment_image=Digest.of(b"environment"),
+    inputs=(
+        RecordedInput(name="raw", kind="directory", digest=Digest.of(b"raw"), files=3, size=12),
+        RecordedInput(name="a.b", kind="file", digest=Digest.of(b"b"), files=1, size=1, run="20261123T000000Z-a-0000"),
+    ),
+    outputs=(TABLE,),
+    host=HostFacts(
+        system="Debian GNU/Linux 12", kernel="Linux 6.1", architecture="x86_64", processor="", cpus=2, memory=2**34
+    ),
+    git=GitState(commit="0" * 40, dirty=True),
+    program="0.1.0",
+)
+
+
+def begun(step: str = "clean", *, at: datetime = START, random: str = "3f2a") -> RunRecord:
+    return RunRecord(
+        id=new_run_id(step, at, lambda _count: random),
+        project="penguins",
+        step=step,
+        status="started",
+        started=at,
+        command=("true",),
+        runtime="venv",
+    )
+
+
+def directory_of(project: Path, record: RunRecord) -> Path:
+    return project / ".repro" / "runs" / record.id
+
+
+def finish(project: Path, record: RunRecord, **changes: Any) -> RunRecord:
+    with recording(directory_of(project, record), record, now=lambda: END) as run:
+        return run.conclude(**{"status": "succeeded", "finished": END, "exit_status": 0, **changes})
+
+
+# The document
+
+
+@pytest.mark.parametrize("record", [FULL, begun(), replace(FULL, status="failed", exit_status=137, signal=9, git=None)])
+def test_a_record_comes_back_from_its_document(record: RunRecord) -> None:
+    text = json.dumps(record.to_dict())
+    assert RunRecord.from_dict(json.loads(text)) == record
+
+
+def test_the_document_is_what_others_read() -> None:
+    document = FULL.to_dict()
+    assert document["version"] == 1
+    assert document["started"] == "2026-11-23T04:33:54.123Z"
+    assert document["lock"] == str(Digest.of(b"lock"))
+    assert document["inputs"][1]["run"] == "20261123T000000Z-a-0000"
+    assert document["git"] == {"commit": "0" * 40, "dirty": True}
+
+
+def test_times_are_written_in_utc() -> None:
+    tokyo = timezone(timedelta(hours=9))
+    assert replace(FULL, started=START.astimezone(tokyo)).to_dict()["started"] == "2026-11-23T04:33:54.123Z"
+    assert new_run_id("clean", START.astimezone(tokyo), lambda _count: "00ff") == "20261123T043354Z-clean-00ff"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"version": 2}, r"version 2 is newer than this program knows \(1\)"),
+        ({"version": True}, "version: expected an integer, found True"),
+        ({"id": None}, "id: expected a string, found None"),
+        ({"status": "done"}, "status: expected one of started, succeeded, failed, interrupted, found 'done'"),
+        ({"started": "yesterday"}, "started: Invalid isoformat string"),
+        ({"started": "2026-11-23T04:33:54"}, "started: expected a time with its zone"),
+        ({"command": "true"}, "command: expected a list, found 'true'"),
+        ({"command": ["a", 1]}, r"command: command\[1\]: expected a string, found 1|command\[1\]: expected a string"),
+        ({"lock": "md5:00"}, "lock: expected sha256:HEX"),
+        ({"outputs": [{"name": "table"}]}, r"outputs\[0\]: path is missing"),
+        ({"git": {"commit": "0", "dirty": "no"}}, "git: dirty: expected true or false, found 'no'"),
+        ({"host": []}, "host: expected an object, found list"),
+    ],
+)
+def test_what_is_wrong_is_named_by_its_key(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        RunRecord.from_dict({**FULL.to_dict(), **change})
+
+
+def test_a_document_that_is_none_is_refused() -> None:
+    with pytest.raises(ValueError, match="expected an object, found list"):
+        RunRecord.from_dict([])
+    with pytest.raises(ValueError, match="version is missing"):
+        RunRecord.from_dict({})
+
+
+# Begun and concluded
+
+
+def test_a_run_is_recorded_before_it_starts_and_after_it_ended(tmp_path: Path) -> None:
+    record = begun()
+    directory = directory_of(tmp_path, record)
+    with recording(directory, record, now=lambda: END) as run:
+        assert read_record(directory) == record
+        done = run.conclude(status="succeeded", finished=END, exit_status=0, outputs=[TABLE])
+    assert read_record(directory) == done == replace(
+        record, status="succeeded", finished=END, exit_status=0, outputs=(TABLE,)
+    )  # fmt: skip
+    assert [path.name for path in directory.iterdir()] == [RECORD]
+
+
+@pytest.mark.parametrize(("error", "status"), [(KeyboardInterrupt, "interrupted"), (StoreError, "failed")])
+def test_a_run_that_is_broken_off_says_so(tmp_path: Path, error: type[BaseException], status: str) -> None:
+    record = begun()
+
+    def break_off() -> None:
+        with recording(directory_of(tmp_path, record), record, now=lambda: END):
+            raise error("broken off")
+
+    with pytest.raises(error):
+        break_off()
+    assert read_record(directory_of(tmp_path, record)) == replace(record, status=status, finished=END)
+
+
+def test_an_error_after_the_conclusion_changes_nothing(tmp_path: Path) -> None:
+    record = begun()
+
+    def fail_late() -> None:
+        with recording(directory_of(tmp_path, record), record, now=lambda: END) as run:
+            run.conclude(status="succeeded", finished=END, exit_status=0)
+            raise StoreError("late")
+
+    with pytest.raises(StoreError):
+        fail_late()
+    assert read_record(directory_of(tmp_path, record)).status == "succeeded"
+
+
+def test_a_run_whose_process_was_killed_is_interrupted_and_a_living_one_is_not(tmp_path: Path) -> None:
+    directory = tmp_path / "run"
+    program = f"""
+import sys, time
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from pathlib import Path
+from test_run_record import END, begun, recording
+with recording(Path({str(directory)!r}), begun(), now=lambda: END):
+    print("begun", flush=True)
+    time.sleep(60)
+"""
+    child = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    try:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "begun\n"
+        assert read_record(directory).status == "started"
+        child.send_signal(signal.SIGKILL)
+    finally:
+        child.kill()
+        child.communicate()
+    assert read_record(directory).status == "interrupted"
+    assert json.loads((directory / RECORD).read_text())["status"] == "started"
+
+
+def test_a_record_that_cannot_be_written_is_an_error_with_its_place(tmp_path: Path) -> None:
+    (tmp_path / ".repro").write_text("a file where the directory should be")
+    with (
+        pytest.raises(StoreError, match="cannot write to"),
+        recording(directory_of(tmp_path, begun()), begun(), now=lambda: END),
+    ):
+        pass
+
+
+# The list
+
+
+def test_runs_are_listed_newest_first(tmp_path: Path) -> None:
+    old = finish(tmp_path, begun(at=START, random="ffff"))
+    new = finish(tmp_path, begun(at=START + timedelta(milliseconds=500), random="0000"))
+    other = finish(tmp_path, begun("train", at=START + timedelta(hours=1)))
+    runs = list_runs(tmp_path)
+    assert runs.records == (other, new, old)
+    assert runs.last("clean") == new
+    assert runs.last("report") is None
+    assert runs.damaged == ()
+
+
+def test_no_runs_are_no_error(tmp_path: Path) -> None:
+    assert list_runs(tmp_path).records == ()
+
+
+@pytest.mark.parametrize(
+    ("damage", "why"),
+    [
+        (lambda path: path.write_text("{"), "record.json: Expecting property name"),
+        (lambda path: path.write_bytes(b"\xff\xfe"), "record.json: "),
+        (lambda path: path.write_text("{}"), "record.json: version is missing"),
+        (lambda path: path.unlink(), "record.json: No such file or directory"),
+    ],
+)
+def test_damaged_records_are_listed_apart(tmp_path: Path, damage: Callable[[Path], object], why: str) -> None:
+    good = finish(tmp_path, begun())
+    bad = finish(tmp_path, begun("train"))
+    damage(directory_of(tmp_path, bad) / RECORD)
+    (tmp_path / ".repro" / "runs" / "stray").write_text("no run")
+    runs = list_runs(tmp_path)
+    assert runs.records == (good,)
+    assert [item.directory.name for item in runs.damaged] == [bad.id]
+    assert runs.damaged[0].why.startswith(why)
+
+
+def test_the_maker_of_an_output_is_the_newest_run_that_left_these_bytes(tmp_path: Path) -> None:
+    def made(minutes: int, content: bytes, **changes: Any) -> str:
+        output = replace(TABLE, digest=Digest.of(content))
+        return finish(tmp_path, begun(at=START + timedelta(minutes=minutes)), outputs=[output], **changes).id
+
+    made(0, b"one")
+    second = made(1, b"one")
+    made(2, b"two")
+    made(3, b"one", status="failed")
+    runs = list_runs(tmp_path)
+    assert runs.maker("clean", "table", Digest.of(b"one")) == second
+    assert runs.maker("clean", "table", Digest.of(b"three")) is None
+    assert runs.maker("clean", "model", Digest.of(b"one")) is None
+
+
+def test_a_thousand_runs_are_listed_quickly(tmp_path: Path) -> None:
+    for number in range(1000):
+        record = replace(FULL, id=f"{number:04}", started=START + timedelta(seconds=number))
+        directory = directory_of(tmp_path, record)
+        directory.mkdir(parents=True)
+        (directory / RECORD).write_text(json.dumps(record.to_dict()))
+    began = time.perf_counter()
+    assert len(list_runs(tmp_path).records) == 1000
+    assert time.perf_counter() - began < 2
+
+
+# Facts
+
+
+def test_the_commit_and_whether_it_is_clean(tmp_path: Path) -> None:
+    def git(*words: str) -> str:
+        who = ["-c", "user.name=a", "-c", "user.email=a@b.invalid", "-c", "commit.gpgsign=false"]
+        return process.run(["git", "-C", tmp_path, *who, *words], timeout=30).stdout.strip()
+
+    assert git_state(tmp_path, process.run) is None
+    git("init", "-q")
+    assert git_state(tmp_path, process.run) is None
+    (tmp_path / "file").write_text("one")
+    git("add", "file")
+    git("commit", "-q", "-m", "one")
+    commit = git("rev-parse", "HEAD")
+    assert git_state(tmp_path, process.run) == GitState(commit=commit, dirty=False)
+    (tmp_path / "file").write_text("two")
+    assert git_state(tmp_path, process.run) == GitState(commit=commit, dirty=True)
+
+
+def test_without_git_there_is_no_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert git_state(tmp_path, process.run) is None
+
+
+def test_the_host_is_told_without_its_name() -> None:
+    facts = host_facts()
+    assert facts.cpus == len(os.sched_getaffinity(0))
+    assert facts.memory > 2**28
+    assert facts.kernel.startswith("Linux ")
+    assert os.uname().nodename not in {facts.system, facts.kernel, facts.processor}
+
+
+def test_a_host_that_says_little_is_no_error(tmp_path: Path) -> None:
+    assert (host_facts(tmp_path).system, host_facts(tmp_path).processor) == ("", "")
