@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from repro_env.errors import IntegrityError, StoreError
-from repro_env.image.layer import Layer
+from repro_env.image.layer import MEDIA_TYPE, Layer
 from repro_env.image.store import Store, canonical_json
 from repro_env.values import Digest, Platform
 
@@ -162,6 +162,8 @@ def validate(store: Store, digest: Digest) -> list[str]:
 
 def _validate_layer(store: Store, layer: Layer) -> list[str]:
     name = f"layer {layer.digest.short} ({layer.comment})"
+    if layer.media_type != MEDIA_TYPE:
+        return [f"{name} is of a kind that this program does not make: {layer.media_type}"]
     path = store.blob(layer.digest)
     if not path.exists():
         return [f"{name} is missing"]
