@@ -1,0 +1,66 @@
+"""From what uv names to what the lock pins: hash and size of every wheel, and a URL that may be written down."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import quote, unquote, urlsplit
+
+from repro_env.edges.http import Http
+from repro_env.image.store import Store
+from repro_env.lock.model import Wheel
+from repro_env.resolve.python.pylock import Distribution
+from repro_env.values import Digest, strip_credentials
+
+
+class SizedHttp(Http, Protocol):
+    """A client that can also ask for a size alone: `edges.http_client.HttpClient`."""
+
+    def size(self, url: str) -> int | None:
+        """Return the content's size in bytes, or None if it is not known. Errors: `FetchError`."""
+
+
+def complete(found: Distribution, *, project: Path, store: Store, http: SizedHttp) -> Wheel:
+    """Return the pin of a wheel, asking for its size, or downloading it into the store, where the index says less.
+
+    Errors: `FetchError`, `StoreError`.
+    """
+    sha256, size = found.sha256, found.size
+    if sha256 is not None and size is None:
+        size = _size_in_store(store, sha256) or http.size(found.url)
+    if sha256 is None or size is None:
+        sha256, size = _download(found.url, store, http)
+    return Wheel(
+        name=found.name,
+        version=found.version,
+        file=found.file,
+        url=locked_url(found.url, project),
+        sha256=sha256,
+        size=size,
+    )
+
+
+def locked_url(url: str, project: Path) -> str:
+    """Return a URL for the lock: without credentials, and relative to the project for a file inside it."""
+    if not url.startswith("file:"):
+        return strip_credentials(url)
+    path = Path(unquote(urlsplit(url).path))
+    root = project.resolve()
+    return quote(str(path.relative_to(root))) if path.is_relative_to(root) else strip_credentials(url)
+
+
+def _size_in_store(store: Store, digest: Digest) -> int | None:
+    return store.blob(digest).stat().st_size if store.has(digest) else None
+
+
+def _download(url: str, store: Store, http: Http) -> tuple[Digest, int]:
+    hasher, size = hashlib.sha256(), 0
+    with store.writing() as (stream, keep), http.open(url) as body:
+        for chunk in body.chunks():
+            stream.write(chunk)
+            hasher.update(chunk)
+            size += len(chunk)
+        digest = Digest(hasher.hexdigest())
+        keep(digest)
+    return digest, size

@@ -1,0 +1,104 @@
+"""Reading the `pylock.toml` that uv writes (PEP 751), as far as a step's environment goes: one wheel a package."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, unquote, urlsplit
+
+from packaging.tags import Tag
+from packaging.utils import InvalidWheelFilename, parse_wheel_filename
+
+from repro_env.values import Digest, normalise_name
+
+
+class PylockError(ValueError):
+    """What uv wrote is not what PEP 751 and this program expect. The text says where."""
+
+
+class NoWheelError(ValueError):
+    """A package was resolved to something that is no wheel for this interpreter and platform."""
+
+    def __init__(self, package: str, found: str) -> None:
+        super().__init__(f"{package}: {found}")
+        self.package = package
+        self.found = found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Distribution:
+    """One wheel as uv names it. `url` may hold credentials; what the index does not tell is None."""
+
+    name: str
+    version: str
+    file: str
+    url: str
+    sha256: Digest | None
+    size: int | None
+
+
+def parse_pylock(text: str, directory: Path, tags: Mapping[Tag, int]) -> list[Distribution]:
+    """Return the one wheel of each package, sorted by name.
+
+    `directory` is what relative paths are relative to, `tags` those that fit, with their rank. Errors: `NoWheelError`,
+    `PylockError`.
+    """
+    try:
+        document = tomllib.loads(text)
+        if str(document["lock-version"]).partition(".")[0] != "1":
+            raise PylockError(f"lock-version is {document['lock-version']}")
+        packages = document.get("packages", [])
+        return sorted((_distribution(package, directory, tags) for package in packages), key=lambda one: one.name)
+    except (tomllib.TOMLDecodeError, KeyError, TypeError, AttributeError) as error:
+        raise PylockError(f"{type(error).__name__}: {error}") from error
+
+
+def _distribution(package: dict[str, Any], directory: Path, tags: Mapping[Tag, int]) -> Distribution:
+    name = normalise_name(package["name"])
+    if "vcs" in package:
+        raise NoWheelError(name, "it is a repository, which has to be built")
+    if "directory" in package:
+        raise NoWheelError(name, "it is a directory of source code, which has to be built")
+    files = [package["archive"]] if "archive" in package else package.get("wheels", [])
+    found = [_file(name, package.get("version"), one, directory) for one in files]
+    if not found:
+        raise NoWheelError(name, "it has a source distribution only, which has to be built")
+    return _best(name, found, tags)
+
+
+def _file(name: str, version: str | None, entry: dict[str, Any], directory: Path) -> Distribution:
+    url = entry.get("url") or _file_url(directory / entry["path"])
+    file = str(entry.get("name") or unquote(urlsplit(url).path).rpartition("/")[2])
+    try:
+        of_file = parse_wheel_filename(file)
+    except InvalidWheelFilename:
+        raise NoWheelError(name, f"{file} is no wheel and has to be built") from None
+    sha256 = entry.get("hashes", {}).get("sha256")
+    size = entry.get("size")
+    return Distribution(
+        name=name,
+        version=version or str(of_file[1]),
+        file=file,
+        url=url,
+        sha256=Digest(sha256.lower()) if sha256 else None,
+        size=int(size) if size is not None else None,
+    )
+
+
+def _file_url(path: Path) -> str:
+    return "file://" + quote(str(path.resolve()))
+
+
+def _best(name: str, found: list[Distribution], tags: Mapping[Tag, int]) -> Distribution:
+    ranked = [(rank, one) for one in found if (rank := _rank(one, tags)) is not None]
+    if not ranked:
+        raise NoWheelError(name, "its wheels are " + ", ".join(sorted(one.file for one in found)))
+    return min(ranked, key=lambda pair: (pair[0], pair[1].file))[1]
+
+
+def _rank(one: Distribution, tags: Mapping[Tag, int]) -> int | None:
+    ranks = [tags[tag] for tag in parse_wheel_filename(one.file)[3] if tag in tags]
+    return min(ranks, default=None)

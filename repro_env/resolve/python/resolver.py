@@ -1,0 +1,189 @@
+"""Resolving every step at once, each on its own: two steps may need contradicting versions of anything."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+
+from repro_env.edges import files, process
+from repro_env.edges.report import Reporter, Task
+from repro_env.errors import FetchError, ReproError, ResolutionError, ToolError
+from repro_env.image.store import Store
+from repro_env.lock.model import Wheel
+from repro_env.resolve.python.complete import SizedHttp, complete
+from repro_env.resolve.python.failure import explain, no_wheel
+from repro_env.resolve.python.pylock import Distribution, NoWheelError, PylockError, parse_pylock
+from repro_env.resolve.python.render import OUTPUT, asks_for_anything, render
+from repro_env.resolve.python.request import StepRequest
+from repro_env.resolve.python.target import glibc_minor, ranked_tags
+from repro_env.values import Digest, Platform
+
+Resolved = dict[tuple[str, Platform], tuple[Wheel, ...]]
+
+_TIMEOUT = 1800.0  # seconds for one resolution: a slow index, not a hung program
+_AT_ONCE = 8
+_UNWANTED = (
+    # What would make uv answer something else than what is asked of it here. Indexes, credentials, proxies,
+    # certificates, the cache and the resolution's own settings are the user's and pass.
+    *("UV_WORKING_DIR", "UV_WORKING_DIRECTORY", "UV_PROJECT", "UV_PYTHON", "UV_SYSTEM_PYTHON"),
+    *("UV_NO_BINARY", "UV_NO_BINARY_PACKAGE", "UV_ONLY_BINARY", "UV_CUSTOM_COMPILE_COMMAND", "UV_NO_VERIFY_HASHES"),
+    *("UV_UPGRADE", "UV_LOG_CONTEXT", "RUST_LOG", "FORCE_COLOR", "CLICOLOR_FORCE", "VIRTUAL_ENV", "PYTHONPATH"),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resolver:
+    """What a resolution needs besides its request.
+
+    `project` is the project's root. `upgrade` lets go of every pin, `upgrade_packages` of those of these packages.
+    """
+
+    project: Path
+    store: Store
+    http: SizedHttp
+    report: Reporter
+    upgrade: bool = False
+    upgrade_packages: frozenset[str] = frozenset()
+
+    def resolve(self, request: StepRequest) -> tuple[Wheel, ...]:
+        """Return the wheels of one step on one platform, sorted by name.
+
+        Errors: `ResolutionError` that names step, package, interpreter and platform; `FetchError` when an index cannot
+        be reached; `ToolError` when uv is absent or misbehaves.
+        """
+        if not asks_for_anything(request):
+            return ()
+        _check_interpreter(request)
+        found = self._run_uv(request)
+        return tuple(complete(one, project=self.project, store=self.store, http=self.http) for one in found)
+
+    def _run_uv(self, request: StepRequest) -> list[Distribution]:
+        tags = ranked_tags(request.python, request.platform, glibc_minor(request))
+        with files.os_errors("use a temporary directory"), tempfile.TemporaryDirectory(prefix="repro-") as name:
+            directory = Path(name).resolve()
+            text = self._compile(request, directory)
+            try:
+                return parse_pylock(text, directory, tags)
+            except NoWheelError as error:
+                raise no_wheel(request, error) from error
+            except PylockError as error:
+                raise ToolError(f"step {request.step}: uv wrote what cannot be understood", str(error)) from error
+
+    def _compile(self, request: StepRequest, directory: Path) -> str:
+        """Run uv and return the `pylock.toml` it wrote."""
+        rendering = render(
+            request,
+            project=self.project,
+            directory=directory,
+            upgrade=self.upgrade,
+            upgrade_packages=self.upgrade_packages,
+        )
+        for name, text in rendering.files.items():
+            (directory / name).parent.mkdir(exist_ok=True)
+            (directory / name).write_text(text, encoding="utf-8")
+        done = process.run(
+            # Any interpreter does: nothing is built. Without one named, uv would look for the step's and warn.
+            [uv_program(), *rendering.arguments, f"--python={sys.executable}"],
+            timeout=_TIMEOUT,
+            env=uv_environment(),
+            cwd=self.project,
+            check=False,
+        )
+        if done.status < 0:
+            raise process.failure(done)
+        if done.status != 0:
+            raise explain(request, done.stderr, str(directory))
+        return (directory / OUTPUT).read_text(encoding="utf-8")
+
+
+def resolve_steps(requests: Sequence[StepRequest], resolver: Resolver, *, known: Iterable[Wheel] = ()) -> Resolved:
+    """Resolve all requests in parallel and return the wheels of each step on each platform.
+
+    A wheel of the same file name and hash as one of `known`, the earlier lock's, is that one, URL included: a lock does
+    not change because someone behind another mirror makes it anew. One step's failure does not stop the others.
+    Errors: as `Resolver.resolve`, of all steps together.
+    """
+    failures: list[ReproError] = []
+    found: Resolved = {}
+    with (
+        resolver.report.task("resolving Python packages", len(requests), unit="steps") as task,
+        ThreadPoolExecutor(max_workers=max(1, min(_AT_ONCE, len(requests)))) as pool,
+    ):
+        futures = [(request, pool.submit(_resolve_one, resolver, request, task)) for request in requests]
+        for request, future in futures:
+            try:
+                found[request.step, request.platform] = future.result()
+            except ReproError as error:
+                failures.append(error)
+            except KeyboardInterrupt:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+    if failures:
+        raise _together(failures, len(requests))
+    return _unified(found, () if resolver.upgrade else known)
+
+
+def uv_program() -> str:
+    """Return the path of uv's program. Errors: `ToolError` when the `uv` package is not installed."""
+    try:
+        import uv  # noqa: PLC0415 - only a resolution needs it
+
+        return uv.find_uv_bin()
+    except (ImportError, FileNotFoundError) as error:
+        raise ToolError("uv is not installed", str(error), "install repro-env again: it depends on uv") from error
+
+
+def uv_environment() -> dict[str, str]:
+    """Return the environment that uv runs in: the user's, without what would change the form of uv's answer."""
+    environment = process.base_environment(UV_NO_PROGRESS="1", UV_PYTHON_DOWNLOADS="never", NO_COLOR="1")
+    return {name: value for name, value in environment.items() if name not in _UNWANTED}
+
+
+def _resolve_one(resolver: Resolver, request: StepRequest, task: Task) -> tuple[Wheel, ...]:
+    wheels = resolver.resolve(request)
+    task.advance(1)
+    return wheels
+
+
+def _check_interpreter(request: StepRequest) -> None:
+    """Check what the step's script says of its interpreter (PEP 723, requires-python)."""
+    if not request.inputs.requires_python:
+        return
+    try:
+        asked = SpecifierSet(request.inputs.requires_python)
+    except InvalidSpecifier as error:
+        raise ResolutionError(f"step {request.step}: requires-python of {request.script}", str(error)) from error
+    if not asked.contains(request.interpreter or str(request.python), prereleases=True):
+        raise ResolutionError(
+            f"step {request.step}: {request.script} cannot run with Python {request.interpreter or request.python}",
+            f"its header says requires-python = {request.inputs.requires_python!r}",
+            "change the step's python, or the script's header",
+        )
+
+
+def _unified(found: Resolved, known: Iterable[Wheel]) -> Resolved:
+    """Let every file be one `Wheel` in all steps, as it was known before or else as the first step has it."""
+    wheels: dict[tuple[str, Digest], Wheel] = {(wheel.file, wheel.sha256): wheel for wheel in known}
+    return {
+        key: tuple(wheels.setdefault((wheel.file, wheel.sha256), wheel) for wheel in found[key])
+        for key in sorted(found)
+    }
+
+
+def _together(failures: Sequence[ReproError], total: int) -> ReproError:
+    """Return one error for all steps that failed, of `total`."""
+    if len(failures) == 1:
+        return failures[0]
+    unreachable = all(isinstance(error, FetchError) for error in failures)
+    hints = dict.fromkeys(error.hint for error in failures if error.hint)
+    return (FetchError if unreachable else ResolutionError)(
+        f"{len(failures)} of {total} steps could not be resolved",
+        "\n".join(f"{error.what}\n" + "\n".join(f"  {line}" for line in error.why.splitlines()) for error in failures),
+        "; ".join(hints),
+    )
