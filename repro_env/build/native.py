@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from repro_env.build.code import code_files, code_layer
+from repro_env.build.code import CodeFile, code_files, code_layer
 from repro_env.build.interpreter import interpreter_layer
 from repro_env.build.layout import group_wheels
+from repro_env.edges.files import os_errors
 from repro_env.edges.report import Reporter
 from repro_env.image.debian import build_base_layers
 from repro_env.image.layer import Layer
@@ -147,6 +149,19 @@ def step_places(lock: Lock, step: LockedStep) -> tuple[dict[str, str], dict[str,
         declared = lock.steps[upstream].outputs[output] if output else lock.data[name].path
         inputs[name] = input_place(IMAGE_ROOTS, name, declared)
     return inputs, {name: output_place(IMAGE_ROOTS, path) for name, path in step.outputs.items()}
+
+
+def step_definition(lock: Lock, step: LockedStep, platform: Platform, files: Sequence[CodeFile]) -> Digest:
+    """Return the digest of all that a step is: its slice of the lock and its code, with or without an image.
+
+    Errors: `StoreError` when a file of the code cannot be read.
+    """
+    code = {}
+    for file in files:
+        with os_errors(f"read {file.path}"):
+            content = file.link or str(Digest.of(file.source.read_bytes()))
+        code[file.path] = [content, file.executable]
+    return Digest.of(canonical_json({"step": step_document(lock, step, platform), "code": code}))
 
 
 def step_document(lock: Lock, step: LockedStep, platform: Platform) -> dict[str, Any]:

@@ -42,6 +42,10 @@ class Runs:
         """Return the newest run of a step."""
         return next((record for record in self.records if record.step == step), None)
 
+    def last_success(self, step: str) -> RunRecord | None:
+        """Return the newest run of a step that succeeded, whose outputs are those in the project."""
+        return next((record for record in self.records if record.step == step and record.status == "succeeded"), None)
+
     def maker(self, step: str, output: str, digest: Digest) -> str | None:
         """Return the id of the newest run of `step` that left `output` with this digest."""
         for record in self.records:

@@ -1,0 +1,51 @@
+"""`repro exec`: one step, verified, run and recorded."""
+
+from __future__ import annotations
+
+import click
+
+from repro_env.cli.progress import reporter
+from repro_env.cli.project import open_workspace, store_root
+from repro_env.cli.running import Finished, Run
+from repro_env.edges.report import Reporter
+from repro_env.image.store import Store
+from repro_env.record.runs import document
+
+
+@click.command("exec")
+@click.argument("step")
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[-- ARGS]...")
+@click.option("--runtime", default="", metavar="NAME", help="bwrap, podman, docker or venv; by default the best here.")
+@click.option("--json", "as_json", is_flag=True, help="Print the run's record to standard error at the end.")
+@click.pass_context
+def command(context: click.Context, *, step: str, arguments: tuple[str, ...], runtime: str, as_json: bool) -> None:
+    """Run one step in its image and leave a record of it.
+
+    The lock must be fresh, the data as it pins it, and the outputs of earlier steps as their runs left them; what is
+    not built is built. The step sees its inputs read-only, its place for outputs, the environment it declares, and no
+    network unless it says `network = true`. Its exit status is passed on; statuses 120 to 125 are repro's own.
+    """
+    workspace = open_workspace()
+    workspace.check_steps((step,))
+    with reporter(quiet=as_json) as report:
+        run = Run(workspace, step, Store(store_root()), report, runtime=runtime)
+        prepared = run.prepare()
+    finished = run.start(prepared, arguments)
+    if as_json:
+        click.echo(document(finished.record).decode(), err=True, nl=False)
+    else:
+        with reporter() as report:
+            tell(finished, report)
+    context.exit(finished.outcome.status)
+
+
+def tell(finished: Finished, report: Reporter) -> None:
+    """Say in a line or two how a run ended."""
+    record, outcome = finished.record, finished.outcome
+    if outcome.status == 0:
+        made = ", ".join(output.path for output in record.outputs)
+        report.note(f"run {record.id} succeeded in {outcome.wall_seconds:.1f} s" + (f": {made}" if made else ""))
+        return
+    ended = f"signal {record.signal}" if record.signal else f"exit status {record.exit_status}"
+    kept = f"; what it wrote is in {outcome.kept}" if outcome.kept else ""
+    report.note(f"run {record.id} failed with {ended} after {outcome.wall_seconds:.1f} s{kept}")

@@ -1,0 +1,174 @@
+"""One run of one step, from its checks to its record: what `repro exec` and `repro demo` share."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from repro_env import __version__
+from repro_env.build.code import CodeFile, code_files, copy_code
+from repro_env.build.native import Built, step_definition
+from repro_env.cli.build_command import built_steps
+from repro_env.cli.inputs import Inputs, Verifier
+from repro_env.cli.project import LOCK_FILE, Workspace, fresh_lock
+from repro_env.edges import files, process
+from repro_env.edges.report import Reporter
+from repro_env.errors import LockError
+from repro_env.image.oci import read_image
+from repro_env.image.store import Store
+from repro_env.lock.model import LockedStep
+from repro_env.record.facts import git_state, host_facts
+from repro_env.record.model import RunRecord
+from repro_env.record.runs import OpenRun, list_runs, new_run_id, recording
+from repro_env.run.execute import Outcome, execute, make_run_directory
+from repro_env.run.plan import RunPlan, User, plan_run
+from repro_env.run.runtimes.base import Needs, Runtime
+from repro_env.run.runtimes.choose import choose, runtimes_of
+from repro_env.values import Digest, Platform
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finished:
+    """A run that has ended, and what a person may want to know of it."""
+
+    record: RunRecord
+    outcome: Outcome
+    not_isolated: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What a run starts from. `built` is None for a runtime without an image."""
+
+    inputs: Inputs
+    code: Sequence[CodeFile]
+    built: Built | None
+
+
+class Run:
+    """A run in two parts: `prepare` checks and builds, with progress; `start` leaves the terminal to the step."""
+
+    def __init__(self, workspace: Workspace, step: str, store: Store, report: Reporter, *, runtime: str = "") -> None:
+        self._workspace, self._store, self._report = workspace, store, report
+        self._lock = fresh_lock(workspace)
+        self._step = self._lock.steps[step]
+        self._platform = this_platform(self._step)
+        self._runtime = choose(runtimes_of(store), asked=runtime)
+        self._verifier = Verifier(workspace, self._lock, list_runs(workspace.root), report)
+
+    def prepare(self) -> Prepared:
+        """Verify the step's inputs and have in the store what its runtime needs.
+
+        Errors: all that keeps the step from being started.
+        """
+        inputs = self._verifier.verify(self._step)
+        return Prepared(inputs, code_files(self._step, self._lock, self._workspace.root), self._build())
+
+    def start(self, prepared: Prepared, arguments: Sequence[str] = ()) -> Finished:
+        """Run the step to its end; `arguments` are appended to its command.
+
+        The step's failure is no error: it is in the result. Errors: what keeps it from being started after all, or its
+        outputs from taking their places.
+        """
+        now = datetime.now(UTC)
+        run = new_run_id(self._step.name, now, secrets.token_hex)
+        directory = make_run_directory(self._workspace.root, run)
+        copy_code(prepared.code, directory / "code")
+        try:
+            plan = self._plan(run, directory, prepared, arguments)
+            open_ends = tuple(self._runtime.not_isolated(plan))
+            if open_ends:
+                self._report.warn(f"runtime {self._runtime.name} does not isolate:\n  " + "\n  ".join(open_ends))
+            with recording(directory, self._record(plan, prepared, now), now=_now) as opened:
+                outcome = execute(plan, self._runtime, project=self._workspace.root)
+                record = self._conclude(opened, outcome)
+        finally:
+            files.remove_tree(directory / "code")
+        return Finished(record=record, outcome=outcome, not_isolated=open_ends)
+
+    def _build(self) -> Built | None:
+        """Have in the store what the runtime needs, and return the images, or None where it needs none."""
+        if self._runtime.needs is not Needs.WHEELS:
+            names, platforms = (self._step.name,), (self._platform,)
+            return built_steps(self._workspace, self._lock, names, platforms, self._store, self._report)[0]
+        environment = self._step.environments[self._platform]
+        if not all(self._store.has(wheel.sha256, wheel.size) for wheel in environment.wheels):
+            from repro_env.cli.fetching import Fetching  # noqa: PLC0415 - urllib3, which a warm start does without
+
+            fetching = Fetching(self._workspace)
+            fetching.have_wheels(self._lock, self._step.name, self._platform, self._store, self._report)
+        return None
+
+    def _plan(self, run: str, directory: Path, prepared: Prepared, arguments: Sequence[str]) -> RunPlan:
+        image = image_for(self._runtime, prepared.built)
+        return plan_run(
+            self._step,
+            self._step.environments[self._platform],
+            run=run,
+            project=self._lock.project,
+            image=image,
+            image_environment=read_image(self._store, image).env if image else {},
+            inputs=prepared.inputs.planned,
+            code=directory / "code",
+            output=directory / "output",
+            user=User(uid=os.getuid(), gid=os.getgid()),
+            arguments=arguments,
+            roots=self._runtime.roots(code=directory / "code", run=directory),
+        )
+
+    def _record(self, plan: RunPlan, prepared: Prepared, now: datetime) -> RunRecord:
+        built = prepared.built
+        return RunRecord(
+            id=plan.run,
+            project=self._lock.project,
+            step=self._step.name,
+            status="started",
+            started=now,
+            command=plan.argv,
+            runtime=self._runtime.name,
+            environment=tuple(sorted(plan.variables)),
+            lock=Digest.of((self._workspace.root / LOCK_FILE).read_bytes()),
+            definition=step_definition(self._lock, self._step, self._platform, prepared.code),
+            image=built.image if built else None,
+            environment_image=built.environment if built else None,
+            inputs=prepared.inputs.recorded,
+            host=host_facts(),
+            git=git_state(self._workspace.root, process.run),
+            program=__version__,
+        )
+
+    def _conclude(self, opened: OpenRun, outcome: Outcome) -> RunRecord:
+        outputs = [self._verifier.output(name, self._step.outputs[name]) for name in outcome.outputs]
+        return opened.conclude(
+            status="succeeded" if outcome.status == 0 else "failed",
+            finished=outcome.finished,
+            exit_status=None if outcome.ended.signal else outcome.status,
+            signal=outcome.ended.signal,
+            outputs=outputs,
+        )
+
+
+def image_for(runtime: Runtime, built: Built | None) -> Digest | None:
+    """Return the image that a runtime starts from: the step's, the environment's, or none."""
+    if built is None:
+        return None
+    return built.image if runtime.needs is Needs.STEP_IMAGE else built.environment
+
+
+def this_platform(step: LockedStep) -> Platform:
+    """Return this machine's platform. Errors: `LockError` when the step is not locked for it."""
+    machine = os.uname().machine
+    for platform in step.environments:
+        if platform.machine == machine:
+            return platform
+    known = ", ".join(map(str, sorted(step.environments)))
+    why = f"this machine is {machine}; step {step.name} is locked for {known}"
+    raise LockError("the lock has nothing for this machine", why, "add its platform to [project] platforms and lock")
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
