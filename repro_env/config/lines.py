@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import tomllib
 from collections.abc import Mapping
@@ -27,7 +28,8 @@ def key_lines(text: str) -> Mapping[KeyPath, int]:
     The document must be one that `tomllib` accepts; of another, what could be read is returned.
     """
     scanner = _Scanner(text)
-    scanner.document()
+    with contextlib.suppress(RecursionError):
+        scanner.document()
     return scanner.lines
 
 

@@ -20,18 +20,16 @@ def dependency_order(upstream: Mapping[str, Iterable[str]]) -> tuple[str, ...]:
     """
     ordered: dict[str, None] = {}
     for name in upstream:
-        _visit(name, upstream, ordered, [])
+        waiting = {} if name in ordered else {name: iter(upstream[name])}  # each for the one after it
+        while waiting:
+            last = next(reversed(waiting))
+            other = next(waiting[last], None)
+            if other is None:
+                ordered[last] = None
+                del waiting[last]
+            elif other in waiting:
+                names = list(waiting)
+                raise CycleError((*names[names.index(other) :], other))
+            elif other in upstream and other not in ordered:
+                waiting[other] = iter(upstream[other])
     return tuple(ordered)
-
-
-def _visit(name: str, upstream: Mapping[str, Iterable[str]], ordered: dict[str, None], above: list[str]) -> None:
-    """Add `name` after what it depends on. `above` are the names that wait for it, nearest last."""
-    if name in ordered or name not in upstream:
-        return
-    if name in above:
-        raise CycleError((*above[above.index(name) :], name))
-    above.append(name)
-    for other in upstream[name]:
-        _visit(other, upstream, ordered, above)
-    above.pop()
-    ordered[name] = None

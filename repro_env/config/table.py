@@ -20,7 +20,7 @@ _KINDS: dict[type, str] = {
     str: "a string",
 }
 
-_HINTS = {  # by the kind expected and the kind found
+_HINTS: dict[tuple[type, type], str] = {  # by the kind expected and the kind found
     (list, str): "write it as a list, in [ and ]",
     (str, float): "write it in quotes",
     (str, int): "write it in quotes",

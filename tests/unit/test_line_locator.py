@@ -116,6 +116,10 @@ def test_a_byte_order_mark_is_no_key() -> None:
     assert key_lines("\ufeffa = 1\nb = 2") == {("a",): 1, ("b",): 2}
 
 
+def test_values_nested_too_deeply_to_be_followed_cost_no_more_than_their_lines() -> None:
+    assert key_lines("a = 1\nb = " + "[" * 9000 + "]" * 9000)[("a",)] == 1
+
+
 def _paths(value: Any, above: KeyPath = ()) -> set[KeyPath]:
     """Return the path of everything in a parsed document."""
     found: set[KeyPath] = {above} - {()}
