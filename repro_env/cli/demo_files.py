@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import tempfile
 from pathlib import Path
 
 from repro_env.edges.files import os_errors
@@ -20,10 +22,21 @@ def demo_files() -> Path:
     raise StoreError("this installation has no demo", str(package / "_demo"), "install repro-env again")
 
 
-def copy_demo(target: Path) -> None:
-    """Write a fresh copy of the demo's project to `target`, which must not exist yet.
+def is_demo(directory: Path) -> bool:
+    """Whether a directory holds the demo's project, so that a demo which was interrupted can go on in it."""
+    project = directory / "repro.toml"
+    return project.is_file() and project.read_bytes() == (demo_files() / "repro.toml").read_bytes()
 
-    Errors: `StoreError`, also if `target` exists.
+
+def copy_demo(target: Path) -> None:
+    """Write a fresh copy of the demo's project to `target`, whole or not at all; one that is there already is left.
+
+    Errors: `StoreError`, also if `target` is something else.
     """
     with os_errors(f"write the demo to {target}"):
-        shutil.copytree(demo_files(), target, ignore=_LEFT_BEHIND, copy_function=shutil.copyfile)
+        if target.exists() and is_demo(target):
+            return
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as beside:
+            shutil.copytree(demo_files(), Path(beside, "demo"), ignore=_LEFT_BEHIND, copy_function=shutil.copyfile)
+            os.rename(Path(beside, "demo"), target)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import click
@@ -28,20 +29,35 @@ from repro_env.resolve.python.resolver import Resolver, resolve_steps
 from repro_env.values import Platform
 
 
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A lock as it was and as it is; `changed` says whether the file had to be written."""
+
+    before: Lock | None
+    lock: Lock
+    changes: Sequence[Change]
+    changed: bool
+
+
 def lock_project(*, upgrade: bool, packages: Sequence[str], as_json: bool) -> None:
     """Bring repro.lock up to date and print what changed in it."""
     workspace = open_workspace()
-    before = read_lock(workspace)
     with reporter(quiet=as_json) as report:
         wanted = Upgrade.of(everything=upgrade, packages=packages)
-        lock = resolved(workspace, before, wanted, Store(store_root()), report)
-    text = dump_lock(lock)
+        written = write_lock(workspace, wanted, Store(store_root()), report)
+    click.echo(_document(written) if as_json else _summary(written))
+
+
+def write_lock(workspace: Workspace, upgrade: Upgrade, store: Store, report: Reporter) -> Written:
+    """Bring repro.lock up to date, touching the file only if its content changes."""
+    before = read_lock(workspace)
+    lock = resolved(workspace, before, upgrade, store, report)
+    text = dump_lock(lock).encode()
     path = workspace.lock_path
-    written = not path.exists() or path.read_text() != text
-    if written:
-        write_atomically(path, text.encode())
-    changes = diff(before, lock) if before else ()
-    click.echo(_document(lock, changes, written=written) if as_json else _summary(lock, before, changes))
+    changed = not path.exists() or path.read_bytes() != text
+    if changed:
+        write_atomically(path, text)
+    return Written(before, lock, diff(before, lock) if before else (), changed)
 
 
 def resolved(workspace: Workspace, before: Lock | None, upgrade: Upgrade, store: Store, report: Reporter) -> Lock:
@@ -100,35 +116,32 @@ def measured_data(workspace: Workspace, report: Reporter) -> Mapping[str, Locked
     return found
 
 
-def _summary(lock: Lock, before: Lock | None, changes: Sequence[Change]) -> str:
-    if before is None:
-        debian = len(
-            {
-                package.sha256
-                for base in lock.bases.values()
-                for root in base.roots.values()
-                for package in root.packages
-            }
-        )
-        pinned = (
-            (len(lock.steps), "step", "steps"),
-            (len(lock.wheels), "Python package", "Python packages"),
-            (debian, "Debian package", "Debian packages"),
-            (len(lock.data), "data input", "data inputs"),
-        )
-        words = [f"{count} {one if count == 1 else many}" for count, one, many in pinned if count]
-        return f"wrote {LOCK_FILE}: {', '.join(words)}"
-    if not changes:
+def _summary(written: Written) -> str:
+    if written.before is None:
+        return f"wrote {LOCK_FILE}: {_counts(written.lock)}"
+    if not written.changed:
         return f"{LOCK_FILE} is up to date"
-    return "\n".join([f"wrote {LOCK_FILE}:", *(f"  {line}" for line in diff_lines(changes))])
+    return "\n".join([f"wrote {LOCK_FILE}:", *(f"  {line}" for line in diff_lines(written.changes))])
 
 
-def _document(lock: Lock, changes: Sequence[Change], *, written: bool) -> str:
+def _counts(lock: Lock) -> str:
+    debian = {package for base in lock.bases.values() for root in base.roots.values() for package in root.packages}
+    counts = (
+        (len(lock.steps), "step", "steps"),
+        (len(lock.wheels), "Python package", "Python packages"),
+        (len(debian), "Debian package", "Debian packages"),
+        (len(lock.data), "data input", "data inputs"),
+    )
+    return ", ".join(f"{count} {one if count == 1 else many}" for count, one, many in counts if count)
+
+
+def _document(written: Written) -> str:
+    lock = written.lock
     document = {
         "lock": LOCK_FILE,
-        "written": written,
+        "written": written.changed,
         "steps": {name: len(next(iter(step.environments.values())).wheels) for name, step in lock.steps.items()},
         "packages": len(lock.wheels),
-        "changes": list(diff_lines(changes)),
+        "changes": list(diff_lines(written.changes)),
     }
     return json.dumps(document, indent=2)

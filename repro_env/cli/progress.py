@@ -19,6 +19,9 @@ from repro_env.values import format_size
 _PLAIN_EVERY = 10.0
 """Seconds between two plain lines about one task."""
 
+_WORTH_SECONDS, _WORTH_BYTES = 1.0, 1 << 20
+"""A task is worth a line from this long, or this much, on."""
+
 
 @contextlib.contextmanager
 def reporter(*, quiet: bool = False) -> Iterator[Reporter]:
@@ -66,8 +69,8 @@ class _PlainTask:
                 click.echo(f"{self._title}: {self._amount(self._done)}{whole}", err=True)
 
     def finish(self) -> None:
-        if self._done:
-            took = time.monotonic() - self._started
+        took = time.monotonic() - self._started
+        if took >= _WORTH_SECONDS or (self._unit == "bytes" and self._done >= _WORTH_BYTES):
             click.echo(f"{self._title}: {self._amount(self._done)} in {took:.1f} s", err=True)
 
     def _amount(self, count: int) -> str:

@@ -1,0 +1,200 @@
+"""`repro status`: what is locked, built, run and stale, at a glance."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+
+import click
+
+from repro_env.build.code import code_files
+from repro_env.build.native import step_definition
+from repro_env.cli.project import LOCK_FILE, Workspace, open_workspace, read_lock, store_root
+from repro_env.errors import BuildError, LockError
+from repro_env.image.oci import is_complete
+from repro_env.image.store import Store
+from repro_env.lock.drift import Drift, drift
+from repro_env.lock.model import Lock, LockedStep
+from repro_env.record.model import RunRecord
+from repro_env.record.runs import Runs, list_runs
+from repro_env.values import Digest, Platform
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepStatus:
+    """One step, as a row. `lock` is `locked`, `stale` or `missing`; `run` is the newest run's id, or empty."""
+
+    step: str
+    lock: str
+    packages: int
+    environment: str
+    built: bool
+    run: str
+    run_status: str
+    finished: str
+    current: bool
+    why: str
+
+
+@click.command("status")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def command(*, as_json: bool) -> None:
+    """Show, for each step, whether it is locked, built and run, and what an edit made stale."""
+    workspace = open_workspace()
+    lock = read_lock(workspace)
+    changes = drift(lock, workspace.project, workspace.digests) if lock else ()
+    runs = list_runs(workspace.root)
+    store = Store(store_root())
+    rows = _rows(workspace, lock, changes, runs, store)
+    if as_json:
+        document = {
+            "project": workspace.project.name,
+            "lock": "missing" if lock is None else "stale" if changes else "fresh",
+            "changes": [str(change) for change in changes],
+            "steps": [asdict(row) for row in rows],
+            "damaged_runs": [str(run.directory) for run in runs.damaged],
+        }
+        click.echo(json.dumps(document, indent=2))
+    else:
+        _show(workspace, lock, changes, rows, runs)
+
+
+def _rows(
+    workspace: Workspace, lock: Lock | None, changes: Sequence[Drift], runs: Runs, store: Store
+) -> list[StepStatus]:
+    changed = {change.key.removesuffix(".python").removeprefix("step.") for change in changes}
+    rows = []
+    made: dict[str, RunRecord | None] = {}
+    for name in workspace.project.steps:
+        locked = lock.steps.get(name) if lock else None
+        if lock is None or locked is None:
+            rows.append(_unlocked(name, runs.last(name)))
+            continue
+        why = _why_stale(workspace, lock, locked, runs, made)
+        made[name] = runs.last_success(name) if not why else None
+        rows.append(_row(locked, runs.last(name), store, stale=name in changed, why=why))
+    return rows
+
+
+def _unlocked(name: str, last: RunRecord | None) -> StepStatus:
+    return StepStatus(
+        step=name,
+        lock="missing",
+        packages=0,
+        environment="",
+        built=False,
+        run=last.id if last else "",
+        run_status=last.status if last else "",
+        finished=_time(last),
+        current=False,
+        why="not locked",
+    )
+
+
+def _row(step: LockedStep, last: RunRecord | None, store: Store, *, stale: bool, why: str) -> StepStatus:
+    environment = step.environments[_platform(step)]
+    return StepStatus(
+        step=step.name,
+        lock="stale" if stale else "locked",
+        packages=len(environment.wheels),
+        environment=str(environment.image) if environment.image else "",
+        built=environment.image is not None and is_complete(store, environment.image),
+        run=last.id if last else "",
+        run_status=last.status if last else "",
+        finished=_time(last),
+        current=not why,
+        why=why,
+    )
+
+
+def _why_stale(
+    workspace: Workspace, lock: Lock, step: LockedStep, runs: Runs, made: Mapping[str, RunRecord | None]
+) -> str:
+    """Return why a step's outputs are not what running it now would make, or nothing if they are."""
+    last = runs.last_success(step.name)
+    if last is None:
+        return "never run"
+    try:
+        code = code_files(step, lock, workspace.root)
+    except BuildError as error:
+        return error.what
+    if step_definition(lock, step, _platform(step), code) != last.definition:
+        return "code or lock changed"
+    used = {found.name: (found.digest, found.run) for found in last.inputs}
+    for name in step.inputs:
+        upstream, _, output = name.partition(".")
+        if output and not _still(used.get(name), made.get(upstream), output):
+            return f"{upstream} is stale" if made.get(upstream) is None else f"{name} changed"
+    return ""
+
+
+def _still(used: tuple[Digest, str | None] | None, maker: RunRecord | None, output: str) -> bool:
+    """Whether the input that was used is what its maker's newest run left."""
+    left = {found.name: found.digest for found in maker.outputs} if maker else {}
+    return used is not None and left.get(output) == used[0]
+
+
+def _platform(step: LockedStep) -> Platform:
+    machine = os.uname().machine
+    for platform in step.environments:
+        if platform.machine == machine:
+            return platform
+    raise LockError("the lock has nothing for this machine", f"this machine is {machine}")
+
+
+def _time(record: RunRecord | None) -> str:
+    return record.finished.astimezone(UTC).isoformat(timespec="seconds") if record and record.finished else ""
+
+
+def _show(
+    workspace: Workspace, lock: Lock | None, changes: Sequence[Drift], rows: Sequence[StepStatus], runs: Runs
+) -> None:
+    if lock is None:
+        click.echo(f"{workspace.project.name}: no {LOCK_FILE} yet; run `repro lock`")
+    elif changes:
+        click.echo(f"{workspace.project.name}: {LOCK_FILE} is out of date; run `repro lock`")
+        for change in changes:
+            click.echo(f"  {change}")
+    else:
+        click.echo(f"{workspace.project.name}: {LOCK_FILE} is up to date")
+    _table(rows)
+    for damaged in runs.damaged:
+        click.echo(f"warning: {damaged.directory.name}: {damaged.why}", err=True)
+
+
+def _table(rows: Sequence[StepStatus]) -> None:
+    from rich import box  # noqa: PLC0415 - a tenth of a second that --json does without
+    from rich.console import Console  # noqa: PLC0415 - same
+    from rich.table import Table  # noqa: PLC0415 - same
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for title in ("step", "lock", "packages", "environment image", "last run", "outputs"):
+        table.add_column(title, no_wrap=title != "outputs", justify="right" if title == "packages" else "left")
+    for row in rows:
+        table.add_row(*_cells(row))
+    width = None if os.isatty(1) else 120
+    Console(width=width, highlight=False).print(table)
+
+
+def _cells(row: StepStatus) -> tuple[str, ...]:
+    marks = {"locked": "[green]locked[/]", "stale": "[yellow]stale[/]", "missing": "[red]missing[/]"}
+    image = Digest.parse(row.environment).short if row.environment else "-"
+    image += "" if row.built or not row.environment else " (not here)"
+    colour = {"succeeded": "green", "failed": "red"}.get(row.run_status, "yellow")
+    run = f"[{colour}]{row.run_status}[/] {_ago(row.finished)}" if row.run else "-"
+    outputs = "[green]current[/]" if row.current else f"[yellow]{row.why}[/]"
+    return row.step, marks[row.lock], str(row.packages), image, run, outputs
+
+
+def _ago(finished: str) -> str:
+    """Return a time as people say it, `3 min ago`."""
+    if not finished:
+        return ""
+    seconds = (datetime.now(UTC) - datetime.fromisoformat(finished)).total_seconds()
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds / size:.0f} {unit} ago"
+    return f"{max(seconds, 0):.0f} s ago"
