@@ -14,10 +14,13 @@ from repro_env.data.cache import Remembered, StatCache
 from repro_env.data.hashing import hash_files
 from repro_env.data.tree import RECORD, Scan, Tree, changed, is_file, listed, scan, scan_file, shown, steady
 from repro_env.edges.files import os_errors, write_atomically
-from repro_env.edges.report import Reporter
+from repro_env.edges.report import Reporter, Silent
 from repro_env.errors import StoreError, VerificationError
 from repro_env.lock.model import LockedData
 from repro_env.values import Digest
+
+_WORTH_SHOWING = 32 << 20
+"""Bytes; what is read faster than a person can look needs no progress."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +118,8 @@ def _read(root: bytes, found: Scan, known: Tree | None, reporter: Reporter, work
     missing = [item for item in zip(found.names, found.records, strict=True) if item[0] not in digests]
     files = [item for item in missing if is_file(RECORD.unpack(item[1])[-1])]
     size = sum(RECORD.unpack(expected)[0] for _name, expected in files)
-    with reporter.task(f"reading {os.path.basename(shown(root))}", size) as task:
+    visible = reporter if size >= _WORTH_SHOWING else Silent()
+    with visible.task(f"reading {os.path.basename(shown(root))}", size) as task:
         digests |= hash_files(root, files, workers=workers, progress=task.advance)
     targets = _links(root, found)
     digests |= {name: hashlib.sha256(target).digest() for name, target in targets.items()}

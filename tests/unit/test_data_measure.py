@@ -382,7 +382,7 @@ def test_an_error_in_a_thread_stops_the_rest(tmp_path: Path, monkeypatch: pytest
     assert len(count) < 40
 
 
-def test_progress_counts_every_byte_once(data: Path) -> None:
+def test_progress_counts_every_byte_once(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (data / "large").write_bytes(bytes(3_000_000))
     seen: list[int] = []
 
@@ -390,6 +390,9 @@ def test_progress_counts_every_byte_once(data: Path) -> None:
         def advance(self, amount: int) -> None:
             seen.append(amount)
 
+    measure(data, reporter=Counting())
+    assert seen == []
+    monkeypatch.setattr("repro_env.data.measure._WORTH_SHOWING", 1_000_000)
     found = measure(data, reporter=Counting())
     assert sum(seen) == found.size == 3_000_011
 
