@@ -17,5 +17,5 @@ CHECK
 # An environment whose interpreter is gone, after an upgrade for instance, cannot be repaired in place.
 "$directory/bin/python" -c '' 2>/dev/null || "$python" -m venv --clear "$directory"
 # pip is used, and not uv, because people's mirrors and certificates are configured there; --group came with 25.1.
-"$directory/bin/python" -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
-"$directory/bin/python" -m pip install --quiet --disable-pip-version-check --editable . --group dev
+"$directory/bin/python" -m pip install -qq --disable-pip-version-check --upgrade 'pip>=25.1'
+"$directory/bin/python" -m pip install -qq --disable-pip-version-check --editable . --group dev

@@ -33,8 +33,18 @@ def test_what_a_run_left_in_the_demo_is_not_copied(tmp_path: Path, monkeypatch: 
 
 def test_what_stands_there_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "demo").mkdir()
+    (tmp_path / "demo" / "mine").write_text("mine")
     with pytest.raises(StoreError, match="cannot write the demo"):
         copy_demo(tmp_path / "demo")
+    assert [path.name for path in tmp_path.iterdir()] == ["demo"]
+    assert [path.name for path in (tmp_path / "demo").iterdir()] == ["mine"]
+
+
+def test_a_demo_that_stands_there_is_left_to_go_on(tmp_path: Path) -> None:
+    copy_demo(tmp_path / "demo")
+    (tmp_path / "demo" / "repro.lock").write_text("made before")
+    copy_demo(tmp_path / "demo")
+    assert (tmp_path / "demo" / "repro.lock").read_text() == "made before"
 
 
 def test_the_demo_is_a_project_of_three_steps_in_a_row() -> None:
