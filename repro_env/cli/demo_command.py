@@ -30,6 +30,7 @@ class _Shown:
     """What the demo did, for its last words."""
 
     directory: Path
+    steps: tuple[str, ...]  # in the order they ran
     lock: Lock
     images: int
     size: int
@@ -72,13 +73,21 @@ def _play(directory: Path, runtime: str, report: Reporter, began: float) -> _Sho
         if finished[-1].outcome.status:
             raise ReproError(f"step {step} of the demo failed", f"see {finished[-1].outcome.log}")
     layers = {one.image: one.size for one in built}
-    return _Shown(directory, lock, len(built), sum(layers.values()), tuple(finished), time.monotonic() - began)
+    return _Shown(
+        directory,
+        tuple(workspace.project.steps),
+        lock,
+        len(built),
+        sum(layers.values()),
+        tuple(finished),
+        time.monotonic() - began,
+    )
 
 
 def _summary(shown: _Shown) -> str:
     lock = shown.lock
     debian = sum(len(root.packages) for base in lock.bases.values() for root in base.roots.values())
-    versions = "\n".join(f"    {name:<8} {_contradiction(lock, name)}" for name in lock.steps)
+    versions = "\n".join(f"    {name:<8} {_contradiction(lock, name)}" for name in shown.steps)
     page = next(output.path for run in shown.finished for output in run.record.outputs if output.path.endswith(".html"))
     runtime = shown.finished[-1].record.runtime
     return f"""
@@ -107,7 +116,7 @@ def _contradiction(lock: Lock, step: str) -> str:
 def _document(shown: _Shown) -> str:
     document = {
         "directory": str(shown.directory),
-        "steps": sorted(shown.lock.steps),
+        "steps": list(shown.steps),
         "packages": len(shown.lock.wheels),
         "images": shown.images,
         "seconds": round(shown.seconds, 1),
