@@ -110,7 +110,7 @@ def _unpack(store: Store, layer: Layer, root: Path) -> None:
     try:
         with _opened(store, layer) as stream:
             hashing = _Hashing(stream)
-            with tarfile.open(fileobj=cast(BinaryIO, hashing), mode="r|", bufsize=_CHUNK) as archive:
+            with tarfile.open(fileobj=cast(BinaryIO, hashing), mode="r|") as archive:
                 _Unpacker(root).unpack(archive)
             hashing.drain()
     except _DAMAGES as error:

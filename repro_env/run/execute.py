@@ -73,10 +73,12 @@ def execute(plan: RunPlan, runtime: Runtime, *, project: Path) -> Outcome:
     log = plan.output.parent / LOG
     _make_output_directory(plan)
     started, clock = datetime.now(UTC), time.monotonic()
-    ended = runtime.run(plan, log=log)
-    finished, wall_seconds = datetime.now(UTC), time.monotonic() - clock
-    outputs = _take_outputs(plan, project) if ended.status == 0 else {}
-    _remove_empty(plan.output)
+    try:
+        ended = runtime.run(plan, log=log)
+        finished, wall_seconds = datetime.now(UTC), time.monotonic() - clock
+        outputs = _take_outputs(plan, project) if ended.status == 0 else {}
+    finally:
+        _remove_empty(plan.output)
     return Outcome(
         ended=ended,
         started=started,
