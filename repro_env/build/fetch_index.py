@@ -6,6 +6,7 @@ HTML (PEP 503); a flat index is one page, or one directory, of files.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -43,9 +44,7 @@ def offers(page: bytes, url: str) -> list[Offer]:
     """Return the files of a project's page, fetched from `url`. What is no valid entry is left out."""
     if page.lstrip()[:1] == b"{":
         return _json_offers(page, url)
-    parser = _Anchors()
-    parser.feed(page.decode("utf-8", "replace"))
-    return [_offer(urljoin(urljoin(url, parser.base), href)) for href in parser.hrefs]
+    return list(_html_offers(page, url))
 
 
 def locate(wheel: Wheel, indexes: Sequence[Index], pages: Pages) -> Iterator[str]:
@@ -91,6 +90,14 @@ def _json_offers(page: bytes, url: str) -> list[Offer]:
         ]
     except (ValueError, TypeError, KeyError, AttributeError):
         return []
+
+
+def _html_offers(page: bytes, url: str) -> Iterator[Offer]:
+    parser = _Anchors()
+    parser.feed(page.decode("utf-8", "replace"))
+    for href in parser.hrefs:
+        with contextlib.suppress(ValueError):  # no URL
+            yield _offer(urljoin(urljoin(url, parser.base), href))
 
 
 def _offer(url: str) -> Offer:

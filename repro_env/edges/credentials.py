@@ -60,13 +60,17 @@ class Credentials:
         return "Basic " + base64.b64encode(":".join(found).encode()).decode("ascii")
 
     def _learn(self, index: Index, environ: Mapping[str, str]) -> None:
-        parts = urlsplit(index.url)
+        try:
+            parts = urlsplit(index.url)
+            realm = _Realm.of(parts)
+        except ValueError:
+            return  # uv is who says that it is no URL
         variable = "UV_INDEX_" + re.sub(r"[^A-Za-z0-9]", "_", index.name).upper()
         user, password = environ.get(f"{variable}_USERNAME"), environ.get(f"{variable}_PASSWORD")
         named = (user or "", password or "") if index.name and (user or password) else None
         found = named or _userinfo(parts)
         if found is not None:
-            self._realms.setdefault(_Realm.of(parts), found)
+            self._realms.setdefault(realm, found)
 
     def _of_netrc(self, parts: SplitResult) -> tuple[str, str] | None:
         # curl and pip send netrc's entries over http: as well; the file's owner named the host.
@@ -81,7 +85,9 @@ def environment_indexes(environ: Mapping[str, str]) -> list[Index]:
     for variable in ("UV_DEFAULT_INDEX", "UV_INDEX_URL"):
         if environ.get(variable):
             found.append(_named(environ[variable]))
-    found += [Index(url=word, flat=True) for word in re.split(r"[\s,]+", environ.get("UV_FIND_LINKS", "")) if word]
+    found += [
+        Index(url=word.strip(), flat=True) for word in environ.get("UV_FIND_LINKS", "").split(",") if word.strip()
+    ]
     return found
 
 

@@ -2,7 +2,8 @@
 
 with record(answers) as (url, requests): ...
 
-`answers` maps a path to `(status, headers, body)`; `requests` collects `(path, headers)`.
+`answers` maps a path to `(status, headers, body)`; `requests` collects `(path, headers)`. With `authorization`, a
+request without that header's value is answered 401.
 """
 
 from __future__ import annotations
@@ -17,21 +18,32 @@ Answer = tuple[int, Mapping[str, str], bytes]
 
 
 @contextlib.contextmanager
-def record(answers: Mapping[str, Answer]) -> Iterator[tuple[str, list[tuple[str, dict[str, str]]]]]:
+def record(
+    answers: Mapping[str, Answer], *, authorization: str = ""
+) -> Iterator[tuple[str, list[tuple[str, dict[str, str]]]]]:
     """Serve until the block ends. A path without an answer is 404; `Host` is what the client connected to."""
     requests: list[tuple[str, dict[str, str]]] = []
 
     class Handler(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
+        def do_HEAD(self) -> None:
+            self._answer(body=False)
+
         def do_GET(self) -> None:
+            self._answer(body=True)
+
+        def _answer(self, *, body: bool) -> None:
             requests.append((self.path, {name.lower(): value for name, value in self.headers.items()}))
-            status, headers, body = answers.get(self.path, (404, {}, b""))
+            status, headers, content = answers.get(self.path, (404, {}, b""))
+            if authorization and self.headers.get("Authorization") != authorization:
+                status, headers, content = 401, {"WWW-Authenticate": "Basic"}, b""
             self.send_response(status)
-            for name, value in {"Content-Length": str(len(body)), **headers}.items():
+            for name, value in {"Content-Length": str(len(content)), **headers}.items():
                 self.send_header(name, value)
             self.end_headers()
-            self.wfile.write(body)
+            if body:
+                self.wfile.write(content)
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
             """Say nothing."""

@@ -15,11 +15,11 @@ from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 from repro_env.values import Digest, normalise_name
 
 
-class PylockError(ValueError):
+class PylockError(Exception):
     """What uv wrote is not what PEP 751 and this program expect. The text says where."""
 
 
-class NoWheelError(ValueError):
+class NoWheelError(Exception):
     """A package was resolved to something that is no wheel for this interpreter and platform."""
 
     def __init__(self, package: str, found: str) -> None:
@@ -52,7 +52,7 @@ def parse_pylock(text: str, directory: Path, tags: Mapping[Tag, int]) -> list[Di
             raise PylockError(f"lock-version is {document['lock-version']}")
         packages = document.get("packages", [])
         return sorted((_distribution(package, directory, tags) for package in packages), key=lambda one: one.name)
-    except (tomllib.TOMLDecodeError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise PylockError(f"{type(error).__name__}: {error}") from error
 
 
