@@ -20,8 +20,8 @@ class Drift:
     change: str
 
     def __str__(self) -> str:
-        kind, _, name = self.key.removesuffix(".python").partition(".")
-        return f"{kind} {name}: {self.change}" if name else f"{kind}: {self.change}"
+        subject = " ".join(self.key.split(".")[:2])  # without the part of a step
+        return f"{subject}: {self.change}"
 
 
 def drift(lock: Lock, project: Project, digests: Mapping[str, Digest]) -> tuple[Drift, ...]:

@@ -37,11 +37,7 @@ class Fields:
 
     def parsed(self, key: str, parse: Callable[[str], T]) -> T:
         """Take a string and return what `parse` makes of it; its `ValueError` becomes the error."""
-        text = self._take(key, str)
-        try:
-            return parse(text)
-        except ValueError as error:
-            raise InvalidLockError((*self.path, key), str(error)) from error
+        return self._pass((key,), self._take(key, str), parse)
 
     def number(self, key: str) -> int:
         """Take an integer that is not negative."""
@@ -58,18 +54,23 @@ class Fields:
         """Take a list of anything."""
         return self._take(key, list)
 
-    def texts(self, key: str) -> tuple[str, ...]:
-        """Take a list of strings."""
+    def texts(self, key: str, *, check: Callable[[str], object] = str) -> tuple[str, ...]:
+        """Take a list of strings, each checked by what raises `ValueError`."""
         values = self._take(key, list)
         for index, value in enumerate(values):
             self._check((key, index), value, str)
+            self._pass((key, index), value, check)
         return tuple(values)
 
-    def text_map(self, key: str) -> Mapping[str, str]:
-        """Take a table of strings."""
+    def text_map(
+        self, key: str, *, check_name: Callable[[str], object] = str, check: Callable[[str], object] = str
+    ) -> Mapping[str, str]:
+        """Take a table of strings, each checked, and its name too."""
         values = self._take(key, dict)
         for name, value in values.items():
             self._check((key, name), value, str)
+            self._pass((key, name), name, check_name)
+            self._pass((key, name), value, check)
         return values
 
     def table(self, key: str) -> Fields:
@@ -112,6 +113,12 @@ class Fields:
         if type(value) is not kind:
             self._check((key,), value, kind)
         return value
+
+    def _pass(self, place: KeyPath, text: str, parse: Callable[[str], T]) -> T:
+        try:
+            return parse(text)
+        except ValueError as error:
+            raise InvalidLockError((*self.path, *place), str(error)) from error
 
     def _check(self, place: KeyPath, value: object, kind: type) -> None:
         if type(value) is not kind:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from repro_env.config.checks import inside_path
+from repro_env.config import checks
 from repro_env.config.document import DocumentError, read_document
 from repro_env.config.lines import KeyPath, key_lines, nearest_line
 from repro_env.config.problems import key_text
@@ -31,6 +31,7 @@ from repro_env.values import Digest, Platform, PythonVersion, check_identifier, 
 
 _CONFLICT = re.compile(r"^(?:<{7}|\|{7}|={7}|>{7})(?: |\r?$)", re.MULTILINE)
 _WHEEL_FILE = re.compile(r"[^/\\\x00-\x1f]+\.whl\Z")
+_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9.!+:~_-]*\Z")  # of PEP 440 and of Debian Policy, 5.6
 _DATE = re.compile(r"\d{8}T\d{6}Z\Z")
 _DATA_KINDS = ("file", "directory")
 
@@ -129,9 +130,9 @@ def _source(fields: Fields) -> DebianSource:
 
 def _debian_package(fields: Fields) -> DebianPackage:
     package = DebianPackage(
-        name=fields.text("name"),
-        version=fields.text("version"),
-        architecture=fields.text("architecture"),
+        name=fields.parsed("name", _word),
+        version=fields.parsed("version", _word),
+        architecture=fields.parsed("architecture", _word),
         url=fields.text("url"),
         sha256=fields.parsed("sha256", Digest),
         size=fields.number("size"),
@@ -165,7 +166,7 @@ class _Wheels:
 def _wheel(fields: Fields) -> Wheel:
     wheel = Wheel(
         name=fields.parsed("name", _normalised),
-        version=fields.text("version"),
+        version=fields.parsed("version", _word),
         file=fields.parsed("file", _wheel_file),
         url=fields.text("url"),
         sha256=fields.parsed("sha256", Digest),
@@ -177,24 +178,29 @@ def _wheel(fields: Fields) -> Wheel:
 
 def _step(name: str, fields: Fields, wheels: _Wheels, file: str) -> LockedStep:
     _check_name(name, fields)
-    outputs = fields.text_map("outputs") if fields.has("outputs") else {}
-    for output, path in outputs.items():
-        _check_path(path, (*fields.path, "outputs", output))
     python = fields.parsed("python", PythonVersion.parse)
     step = LockedStep(
         name=name,
         base=fields.text("base"),
         python=python,
-        command=fields.texts("command"),
+        command=fields.texts("command", check=checks.word),
         inputs=fields.texts("inputs") if fields.has("inputs") else (),
-        outputs=outputs,
-        code=fields.texts("code") if fields.has("code") else None,
-        env=fields.text_map("env") if fields.has("env") else {},
+        outputs=_outputs(fields) if fields.has("outputs") else {},
+        code=fields.texts("code", check=checks.glob) if fields.has("code") else None,
+        env=_env(fields) if fields.has("env") else {},
         network=fields.flag("network"),
         environments={_platform(key, inner): _environment(inner, python, wheels, file) for key, inner in fields.rest()},
     )
     fields.done()
     return step
+
+
+def _outputs(fields: Fields) -> Mapping[str, str]:
+    return fields.text_map("outputs", check_name=check_identifier, check=checks.inside_path)
+
+
+def _env(fields: Fields) -> Mapping[str, str]:
+    return fields.text_map("env", check_name=checks.variable_name, check=checks.word)
 
 
 def _environment(fields: Fields, python: PythonVersion, wheels: _Wheels, file: str) -> Environment:
@@ -219,7 +225,7 @@ def _data(name: str, fields: Fields) -> LockedData:
     _check_name(name, fields)
     data = LockedData(
         name=name,
-        path=fields.parsed("path", inside_path),
+        path=fields.parsed("path", checks.inside_path),
         kind=fields.parsed("kind", _data_kind),
         digest=fields.parsed("digest", Digest.parse),
         files=fields.number("files"),
@@ -241,10 +247,10 @@ def _check_references(lock: Lock) -> None:
         for index, reference in enumerate(step.inputs):
             if not _is_input(reference, lock):
                 raise InvalidLockError(("step", name, "inputs", index), f'nothing in the lock is called "{reference}"')
-    kinds: dict[str, Iterable[str]] = {"base": lock.bases, "data": lock.data, "step": lock.steps}
+    requests = {f"base.{name}" for name in lock.bases} | {f"data.{name}" for name in lock.data}
+    requests |= {f"step.{name}{part}" for name in lock.steps for part in ("", ".python")}
     for key in lock.inputs:
-        kind, _, name = key.removesuffix(".python").partition(".")
-        if name not in kinds.get(kind, ()):
+        if key not in requests:
             raise InvalidLockError(("inputs", key), "nothing in the lock is called so")
 
 
@@ -266,13 +272,6 @@ def _check_name(name: str, fields: Fields) -> None:
         raise InvalidLockError(fields.path, str(error)) from error
 
 
-def _check_path(path: str, place: KeyPath) -> None:
-    try:
-        inside_path(path)
-    except ValueError as error:
-        raise InvalidLockError(place, str(error)) from error
-
-
 def _platform(key: str, fields: Fields) -> Platform:
     try:
         return Platform.parse(key)
@@ -284,6 +283,12 @@ def _normalised(name: str) -> str:
     if normalise_name(name) != name:
         raise ValueError(f'expected the normalised name "{normalise_name(name)}", found "{name}"')
     return name
+
+
+def _word(text: str) -> str:
+    if not _WORD.match(text):
+        raise ValueError(f"expected a package's name, version or architecture, found {text!r}")
+    return text
 
 
 def _wheel_file(name: str) -> str:

@@ -38,11 +38,14 @@ paths = st.from_regex(r"[a-zé]{1,4}(/[a-z .'\"é]{0,3}[a-z]){0,2}", fullmatch=T
 digests = st.binary(min_size=1, max_size=4).map(Digest.of)
 sizes = st.integers(0, 2**53)
 platforms = st.sampled_from([Platform("amd64"), Platform("arm64")])
-words = st.lists(texts, max_size=4).map(tuple)
+package_words = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9.!+:~_-]{0,5}", fullmatch=True)
+variables = st.from_regex(r"[A-Za-z_][A-Z0-9_]{0,3}", fullmatch=True)
+strings = texts.filter(lambda text: "\0" not in text)
+words = st.lists(strings, max_size=4).map(tuple)
 wheels = st.builds(
     Wheel,
     name=st.from_regex(r"[a-z0-9]{1,3}(-[a-z0-9]{1,2})?", fullmatch=True),
-    version=texts,
+    version=package_words,
     file=st.from_regex(r"[A-Za-zé_ .-]{1,9}\.whl", fullmatch=True),
     url=texts,
     sha256=digests,
@@ -50,9 +53,9 @@ wheels = st.builds(
 )
 debian_packages = st.builds(
     DebianPackage,
-    name=texts,
-    version=texts,
-    architecture=texts,
+    name=package_words,
+    version=package_words,
+    architecture=package_words,
     url=texts,
     sha256=digests,
     size=sizes,
@@ -122,8 +125,8 @@ def some_steps(
         command=draw(words),
         inputs=tuple(draw(st.lists(st.sampled_from(known), max_size=2))) if known else (),
         outputs=draw(st.dictionaries(names, paths, max_size=2)),
-        code=draw(st.none() | words),
-        env=draw(st.dictionaries(texts, texts, max_size=2)),
+        code=draw(st.none() | st.lists(paths, max_size=2).map(tuple)),
+        env=draw(st.dictionaries(variables, strings, max_size=2)),
         network=draw(st.booleans()),
         environments={
             platform: Environment(

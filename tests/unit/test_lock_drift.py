@@ -11,7 +11,9 @@ import pytest
 from repro_env.config.model import Project
 from repro_env.config.read import read_project
 from repro_env.lock.drift import Drift, drift, locked_step, stale_requests
+from repro_env.lock.dump import dump_lock
 from repro_env.lock.model import Environment, Lock, LockedBase, LockedData
+from repro_env.lock.parse import parse_lock
 from repro_env.lock.request import request_digests, request_files
 from repro_env.values import Digest
 
@@ -151,6 +153,24 @@ def test_a_changed_digest_is_never_silent() -> None:
     for key in fresh().inputs:
         lock = replace(fresh(), inputs={**fresh().inputs, key: locks.digest("other")})
         assert told(lock=lock), key
+
+
+def test_things_called_python_are_not_mistaken_for_a_part_of_a_step() -> None:
+    text = PROJECT.replace("clean.table", "python.table").replace("slim", "python").replace("step.clean", "step.python")
+    text = text.replace('"raw"', '"python"').replace("data.raw", "data.python")
+    project, digests = load(text)
+    environment = Environment(interpreter="3.11.2", wheels=())
+    lock = Lock(
+        project="churn",
+        inputs=digests,
+        bases={"python": LockedBase(name="python", suite="bookworm", roots={locks.AMD64: locks.root()})},
+        steps={name: locked_step(step, {locks.AMD64: environment}) for name, step in project.steps.items()},
+        data={"python": replace(fresh().data["raw"], name="python")},
+    )
+    assert parse_lock(dump_lock(lock)) == lock
+    assert drift(lock, project, digests) == ()
+    assert told(text.replace("clean.py", "c.py"), lock=lock) == ["step python: command changed"]
+    assert told(text.replace("bookworm", "sid"), lock=lock) == ["base python: suite changed from bookworm to sid"]
 
 
 def test_an_empty_lock_lacks_everything() -> None:
