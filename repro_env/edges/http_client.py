@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import email.utils
 import os
 import re
 import threading
@@ -260,6 +259,8 @@ def _retry_after(text: str) -> float | None:
     """Return seconds from a `Retry-After` header, which holds seconds or a date (RFC 9110, section 10.2.3)."""
     if text.strip().isdecimal():
         return float(text)
+    import email.utils  # noqa: PLC0415 - slow to import, and few servers give a date
+
     try:
         return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - time.time())
     except ValueError:

@@ -3,7 +3,7 @@
 with record(answers) as (url, requests): ...
 
 `answers` maps a path to `(status, headers, body)`; `requests` collects `(path, headers)`. With `authorization`, a
-request without that header's value is answered 401.
+request without that header's value is answered 401; with `certificate`, a file and its key's, it speaks https.
 """
 
 from __future__ import annotations
@@ -11,15 +11,17 @@ from __future__ import annotations
 import contextlib
 import http.server
 import socket
+import ssl
 import threading
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 Answer = tuple[int, Mapping[str, str], bytes]
 
 
 @contextlib.contextmanager
 def record(
-    answers: Mapping[str, Answer], *, authorization: str = ""
+    answers: Mapping[str, Answer], *, authorization: str = "", certificate: tuple[Path, Path] | None = None
 ) -> Iterator[tuple[str, list[tuple[str, dict[str, str]]]]]:
     """Serve until the block ends. A path without an answer is 404; `Host` is what the client connected to."""
     requests: list[tuple[str, dict[str, str]]] = []
@@ -50,10 +52,15 @@ def record(
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
+    if certificate:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*certificate)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        server.handle_error = lambda *_: None  # type: ignore[method-assign] # a client that trusts it not hangs up
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_address[1]}", requests
+        yield f"{'https' if certificate else 'http'}://127.0.0.1:{server.server_address[1]}", requests
     finally:
         server.shutdown()
         server.server_close()

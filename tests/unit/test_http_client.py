@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 import email.utils
+import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -328,6 +329,24 @@ class TestCertificates:
     def test_a_bundle_that_is_absent_is_said(self) -> None:
         with pytest.raises(FetchError, match="certificate bundle /nonexistent"):
             HttpClient(environ={"SSL_CERT_FILE": "/nonexistent"}, limits=QUICK).get("https://127.0.0.1:1/x", limit=10)
+
+    def test_an_own_authority_is_trusted_when_named(
+        self, tmp_path: Path, requires: Callable[..., None], client: HttpClient
+    ) -> None:
+        requires("openssl")
+        key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+        words = (
+            "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost"
+        )
+        subprocess.run([*words.split(), "-keyout", key, "-out", certificate], check=True, capture_output=True)
+        with record({"/x": (200, {}, b"ok")}, certificate=(certificate, key)) as (url, _):
+            address = url.replace("127.0.0.1", "localhost") + "/x"
+            with pytest.raises(FetchError) as caught:
+                client.get(address, limit=10)
+            trusting = HttpClient(environ={"SSL_CERT_FILE": str(certificate)}, limits=QUICK)
+            assert trusting.get(address, limit=10) == b"ok"
+        assert caught.value.why.startswith("the certificate of localhost cannot be verified: self")
+        assert "SSL_CERT_FILE" in caught.value.hint
 
     def test_plain_http_behind_https_is_a_failure_in_words(self, client: HttpClient, server: Server) -> None:
         with pytest.raises(FetchError, match="cannot download"):
