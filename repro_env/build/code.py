@@ -15,7 +15,6 @@ from repro_env.errors import BuildError
 from repro_env.image import tar
 from repro_env.image.layer import Layer, LayerWriter
 from repro_env.image.store import Store
-from repro_env.image.wheel_layer import parents
 from repro_env.lock.model import Lock, LockedStep
 from repro_env.lock.places import IMAGE_ROOTS
 
@@ -55,7 +54,7 @@ def code_layer(files: Sequence[CodeFile], document: bytes, store: Store) -> Laye
     """Return the layer that holds a step's code at `/repro/code` and its slice of the lock beside it."""
     prefix = IMAGE_ROOTS.code.lstrip("/")
     placed = {f"{prefix}/{file.path}": file for file in files}
-    directories = parents([*placed, f"{prefix}/x", STEP_DOCUMENT])
+    directories = tar.parents([*placed, f"{prefix}/x", STEP_DOCUMENT])
     with store.writing() as (stream, keep):
         writer = LayerWriter(stream)
         for path in sorted((*directories, *placed, STEP_DOCUMENT), key=str.encode):

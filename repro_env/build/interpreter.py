@@ -6,7 +6,6 @@ from repro_env.image import tar
 from repro_env.image.layer import Layer, LayerWriter
 from repro_env.image.store import Store
 from repro_env.image.wheel import PREFIX
-from repro_env.image.wheel_layer import parents
 from repro_env.lock.places import IMAGE_ROOTS
 from repro_env.values import PythonVersion
 
@@ -23,7 +22,7 @@ def interpreter_layer(python: PythonVersion, version: str, store: Store) -> Laye
     entries = {f"{PREFIX}/bin/{name}": target for name, target in links.items()}
     mounts = [root.lstrip("/") for root in (IMAGE_ROOTS.code, IMAGE_ROOTS.input, IMAGE_ROOTS.output)]
     packages = f"{PREFIX}/lib/{program}/site-packages"
-    directories = {*parents([*entries, f"{packages}/x", *(f"{mount}/x" for mount in mounts)])}
+    directories = {*tar.parents([*entries, f"{packages}/x", *(f"{mount}/x" for mount in mounts)])}
     configuration = f"{PREFIX}/pyvenv.cfg"
     with store.writing() as (stream, keep):
         writer = LayerWriter(stream)

@@ -9,20 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from repro_env.build.code import CodeFile, code_files, code_layer
-from repro_env.build.interpreter import interpreter_layer
-from repro_env.build.layout import group_wheels
 from repro_env.edges.files import os_errors
 from repro_env.edges.report import Reporter
-from repro_env.image.debian import build_base_layers
-from repro_env.image.layer import Layer
 from repro_env.image.oci import Image, is_complete, read_image, write_image
 from repro_env.image.store import Store, canonical_json
-from repro_env.image.wheel_layer import WheelLayer, merge_paths, wheel_layer
-from repro_env.lock.model import Environment, Lock, LockedStep, Wheel
-from repro_env.lock.places import ENVIRONMENT, IMAGE_ROOTS, expand, input_place, output_place, variable
-from repro_env.values import Digest, Platform, PythonVersion
-
-PATH = f"{ENVIRONMENT}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+from repro_env.lock.model import Lock, LockedStep
+from repro_env.lock.places import IMAGE_ROOTS, expand, input_place, output_place, variable
+from repro_env.values import Digest, Platform
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +50,9 @@ class Builder:
         if recorded is not None and reused:
             base, digest = read_image(self.store, recorded), recorded
         else:
-            base = self.environment_image(lock, step, platform)
+            from repro_env.build.environment import Assembler  # noqa: PLC0415 - what a rebuild does without
+
+            base = Assembler(self.store, self.pool, self.report).image(lock, step, platform)
             digest = write_image(base, self.store)
         image = step_image(lock, step, platform, base, root=root, store=self.store)
         reference = f"{lock.project}/{step.name}:{platform.architecture}"
@@ -71,57 +66,6 @@ class Builder:
             layers=len(image.layers),
             reused=reused,
         )
-
-    def environment_image(self, lock: Lock, step: LockedStep, platform: Platform) -> Image:
-        """Return the image of a step's base, interpreter and packages. It names neither the step nor the project."""
-        environment = step.environments[platform]
-        root = lock.bases[step.base].roots[platform]
-        beneath = self.pool.submit(build_base_layers, root, self.store)
-        packages = self._wheel_layers(environment, step.python)
-        interpreter = interpreter_layer(step.python, environment.interpreter, self.store)
-        return Image(
-            platform=platform,
-            layers=(*beneath.result(), interpreter, *packages),
-            env={"PATH": PATH, "LANG": "C.UTF-8", "VIRTUAL_ENV": ENVIRONMENT},
-            command=("python",),
-        )
-
-    def _wheel_layers(self, environment: Environment, python: PythonVersion) -> tuple[Layer, ...]:
-        """Make the layers of an environment's wheels, the largest first, and check that none writes over another."""
-        groups = _groups(environment.wheels)
-        with self.report.task("making layers", sum(wheel.size for wheel in environment.wheels)) as task:
-
-            def make(group: _Group) -> WheelLayer:
-                made = wheel_layer(group.wheels, python, self.store, layout=environment.layout, comment=group.comment)
-                task.advance(group.size)
-                return made
-
-            largest_first = sorted(groups, key=lambda group: -group.size)
-            made = dict(zip(largest_first, self.pool.map(make, largest_first), strict=True))
-        layers = [made[group] for group in groups]
-        merge_paths(layers)
-        return tuple(layer.layer for layer in layers)
-
-
-@dataclass(frozen=True, slots=True)
-class _Group:
-    """The wheels of one layer, in the order the image holds the layers."""
-
-    wheels: tuple[Wheel, ...]
-
-    @property
-    def size(self) -> int:
-        return sum(wheel.size for wheel in self.wheels)
-
-    @property
-    def comment(self) -> str:
-        return ", ".join(f"{wheel.name} {wheel.version}" for wheel in self.wheels)
-
-
-def _groups(wheels: tuple[Wheel, ...]) -> list[_Group]:
-    alone, bundle = group_wheels(wheels)
-    groups = [_Group((wheel,)) for wheel in alone]
-    return [*groups, _Group(bundle)] if bundle else groups
 
 
 def step_image(lock: Lock, step: LockedStep, platform: Platform, base: Image, *, root: Path, store: Store) -> Image:

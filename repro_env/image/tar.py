@@ -8,6 +8,7 @@ Source: POSIX.1-2017, pax, "ustar Interchange Format" and "pax Extended Header".
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 BLOCK = 512
@@ -71,6 +72,17 @@ def header(entry: Entry) -> bytes:
 def padding(size: int) -> bytes:
     """Return the zero bytes that fill a content of `size` bytes up to a whole block."""
     return bytes(-size % BLOCK)
+
+
+def parents(paths: Iterable[str]) -> set[str]:
+    """Return every directory above these paths."""
+    found: set[str] = set()
+    for path in paths:
+        parent = path.rpartition("/")[0]
+        while parent and parent not in found:
+            found.add(parent)
+            parent = parent.rpartition("/")[0]
+    return found
 
 
 def _ascii(name: bytes) -> bytes:

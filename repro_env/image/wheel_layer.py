@@ -98,7 +98,7 @@ def _conflict(path: str, one: str, other: str) -> BuildError:
 
 def _check_parents(owners: Mapping[str, str]) -> None:
     """Check that no file stands where another needs a directory."""
-    for file in sorted(parents(owners) & owners.keys()):
+    for file in sorted(tar.parents(owners) & owners.keys()):
         below = min(path for path in owners if path.startswith(f"{file}/"))
         why = f"/{file}\n{owners[file]} writes it as a file, and {owners[below]} as a directory"
         raise BuildError("a file stands where a directory is needed", why, _OVERLAP_HINT)
@@ -107,23 +107,12 @@ def _check_parents(owners: Mapping[str, str]) -> None:
 def _write_all(writer: LayerWriter, files: Mapping[str, tuple[Installed, Archive]]) -> None:
     """Write directories and files in the order of their paths' bytes, which puts parents before children."""
     _check_parents({path: archive.label for path, (_file, archive) in files.items()})
-    directories = parents(files)
+    directories = tar.parents(files)
     for path in sorted((*directories, *files), key=str.encode):
         if path in directories:
             writer.add(tar.Entry(path=path, kind="directory", mode=0o755))
         else:
             _write(writer, *files[path])
-
-
-def parents(paths: Iterable[str]) -> set[str]:
-    """Return every directory above these paths."""
-    found: set[str] = set()
-    for path in paths:
-        parent = path.rpartition("/")[0]
-        while parent and parent not in found:
-            found.add(parent)
-            parent = parent.rpartition("/")[0]
-    return found
 
 
 def _write(writer: LayerWriter, file: Installed, archive: Archive) -> None:

@@ -1,0 +1,80 @@
+"""Assembling environment images: base, interpreter and packages, as layers made at once and stacked in one order."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from repro_env.build.interpreter import interpreter_layer
+from repro_env.build.layout import group_wheels
+from repro_env.edges.report import Reporter
+from repro_env.image.debian import build_base_layers
+from repro_env.image.layer import Layer
+from repro_env.image.oci import Image
+from repro_env.image.store import Store
+from repro_env.image.wheel_layer import WheelLayer, merge_paths, wheel_layer
+from repro_env.lock.model import Environment, Lock, LockedStep, Wheel
+from repro_env.lock.places import ENVIRONMENT
+from repro_env.values import Platform, PythonVersion
+
+PATH = f"{ENVIRONMENT}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+@dataclass(frozen=True, slots=True)
+class Assembler:
+    """What assembling needs at hand. `pool` makes layers at once; no digest depends on how many workers it has."""
+
+    store: Store
+    pool: ThreadPoolExecutor
+    report: Reporter
+
+    def image(self, lock: Lock, step: LockedStep, platform: Platform) -> Image:
+        """Return the image of a step's base, interpreter and packages. It names neither the step nor the project."""
+        environment = step.environments[platform]
+        root = lock.bases[step.base].roots[platform]
+        beneath = self.pool.submit(build_base_layers, root, self.store)
+        packages = self._wheel_layers(environment, step.python)
+        interpreter = interpreter_layer(step.python, environment.interpreter, self.store)
+        return Image(
+            platform=platform,
+            layers=(*beneath.result(), interpreter, *packages),
+            env={"PATH": PATH, "LANG": "C.UTF-8", "VIRTUAL_ENV": ENVIRONMENT},
+            command=("python",),
+        )
+
+    def _wheel_layers(self, environment: Environment, python: PythonVersion) -> tuple[Layer, ...]:
+        """Make the layers of an environment's wheels, the largest first, and check that none writes over another."""
+        groups = _groups(environment.wheels)
+        with self.report.task("making layers", sum(wheel.size for wheel in environment.wheels)) as task:
+
+            def make(group: _Group) -> WheelLayer:
+                made = wheel_layer(group.wheels, python, self.store, layout=environment.layout, comment=group.comment)
+                task.advance(group.size)
+                return made
+
+            largest_first = sorted(groups, key=lambda group: -group.size)
+            made = dict(zip(largest_first, self.pool.map(make, largest_first), strict=True))
+        layers = [made[group] for group in groups]
+        merge_paths(layers)
+        return tuple(layer.layer for layer in layers)
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """The wheels of one layer, in the order the image holds the layers."""
+
+    wheels: tuple[Wheel, ...]
+
+    @property
+    def size(self) -> int:
+        return sum(wheel.size for wheel in self.wheels)
+
+    @property
+    def comment(self) -> str:
+        return ", ".join(f"{wheel.name} {wheel.version}" for wheel in self.wheels)
+
+
+def _groups(wheels: tuple[Wheel, ...]) -> list[_Group]:
+    alone, bundle = group_wheels(wheels)
+    groups = [_Group((wheel,)) for wheel in alone]
+    return [*groups, _Group(bundle)] if bundle else groups
