@@ -93,9 +93,9 @@ def _fill(tree: Tree, place: int, debs: Sequence[Deb]) -> None:
         write_linker_cache(tree, debs)
         write_database(tree, debs)
         return
-    for deb in unpack_order(debs):
-        if deb.extra == (place == EXTRA):
-            tree.unpack(deb)
+    # The order of the standard packages must not depend on what was added to them.
+    for deb in unpack_order(deb for deb in debs if deb.extra == (place == EXTRA)):
+        tree.unpack(deb)
     if place == STANDARD:
         link_run_directories(tree)
 

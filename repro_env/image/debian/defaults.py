@@ -69,7 +69,8 @@ def install_defaults(tree: Tree) -> None:
 def link_run_directories(tree: Tree) -> None:
     """Turn `/var/run` and `/var/lock`, which base-files ships as directories, into links, as its script does."""
     for path, target in {"var/run": "/run", "var/lock": "/run/lock"}.items():
-        if next(tree.below(path), None) is None:
+        node = tree.at(path)
+        if node is not None and node.kind == "directory" and next(tree.below(path), None) is None:
             tree.symlink(path, target)
 
 

@@ -88,7 +88,7 @@ class Tree:
             node = self.at(place)
             if node is None or node.kind != "symlink":
                 return node
-            place = _joined(node.path, node.link)
+            place = node.link if node.link.startswith("/") else f"{posixpath.dirname(node.path)}/{node.link}"
         return None
 
     def resolve_parents(self, path: str) -> str:
@@ -132,7 +132,8 @@ class Tree:
 
     def _place(self, deb: Deb, member: Member) -> None:
         place = self.resolve_parents(member.path)
-        there = self.nodes.get(place)
+        if member.kind == "symlink" and self.resolve_parents(_joined(place, member.link)) == place:
+            return  # /usr/bin/x -> /bin/x, the same place once /usr is merged
         node = Node(
             path=place,
             kind=member.kind,
@@ -144,11 +145,9 @@ class Tree:
             package=deb.name,
             layer=self.layer,
         )
-        if (
-            there is None
-            or (there.kind == node.kind == "directory" and not there.package)
-            or not self._kept(deb, there, node)
-        ):
+        there = self.nodes.get(place)
+        implied = there is not None and there.kind == node.kind == "directory" and not there.package
+        if there is None or implied or not self._kept(deb, there, node):
             self._set(node)
 
     def _kept(self, deb: Deb, there: Node, node: Node) -> bool:
@@ -157,8 +156,6 @@ class Tree:
             return True
         if node.kind == there.kind == "symlink" and not there.package and node.link.strip("/") == there.link:
             return True  # base-files of newer suites ships the links of the merged /usr itself
-        if node.kind == "symlink" and _joined(node.path, node.link) == node.path:
-            return True  # /usr/bin/x -> /bin/x, the same place once /usr is merged
         other = self._packages.get(there.package)
         if other is not None and there.kind != "directory" and node.kind != "directory":
             if _replaces(deb, other):

@@ -9,7 +9,7 @@ import operator
 import re
 from functools import lru_cache
 
-_VERSION = re.compile(r"(?:([0-9]+):)?([A-Za-z0-9.+~:-]+?)(?:-([A-Za-z0-9+.~]+))?\Z")
+_VERSION = re.compile(r"(?:([0-9]+):)?([A-Za-z0-9.+~-]+?)(?:-([A-Za-z0-9+.~]+))?\Z")
 _PIECES = re.compile(r"([^0-9]*)([0-9]*)")
 
 Key = tuple[int, tuple[object, ...], tuple[object, ...]]

@@ -1,6 +1,6 @@
 """Which packages a list of wishes amounts to.
 
-A search that is deterministic, complete and usually straight: what has only one way to be satisfied is taken first,
+A search that is deterministic and usually straight: what has only one way to be satisfied is taken first,
 so that a choice between alternatives sees everything that is needed anyway; a choice prefers what is chosen already,
 then the first alternative; and when a choice leads to a contradiction the next one is tried. Of each name only the
 best version is considered, as apt does. `Essential` packages are not pulled in: nothing here runs a maintainer
