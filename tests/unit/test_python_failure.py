@@ -104,6 +104,14 @@ unsatisfiable.
 hint: Packages were unavailable because the network was disabled. When the network is disabled, registry packages may \
 only be read from the cache.
 """
+UNAUTHORISED_OLD = """\
+  \u00d7 No solution found when resolving dependencies:
+  ╰─▶ Because num was not found in the package registry and you require num,
+      we can conclude that your requirements are unsatisfiable.
+
+      hint: An index URL (http://127.0.0.1:1/simple) could not be queried
+      due to a lack of valid authentication credentials (401 Unauthorized).
+"""
 UNPARSED = """\
 error: Couldn't parse requirement in `/tmp/x/step/pyproject.toml` at position 0
   cause: Expected one of `@`, found `b`
@@ -134,7 +142,7 @@ def test_what_cannot_be_resolved(said: str, what: str) -> None:
     assert error.what == f"step train: {what}"
 
 
-@pytest.mark.parametrize("said", [REFUSED, REFUSED_OLD, OFFLINE])
+@pytest.mark.parametrize("said", [REFUSED, REFUSED_OLD, OFFLINE, UNAUTHORISED_OLD])
 def test_what_cannot_be_reached(said: str) -> None:
     error = explain(REQUEST, said, "/tmp/x")
     assert type(error) is FetchError

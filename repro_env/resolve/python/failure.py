@@ -44,13 +44,14 @@ class _Case:
 def explain(request: StepRequest, said: str, directory: str) -> ReproError:
     """Return the error for what uv said on standard error. `directory` is the temporary one, which is not shown."""
     why = _named(request, clean(said, directory))
-    if _OFFLINE.search(why) or (_UNREACHABLE.search(why) and not _REACHED.search(why)):
+    text = " ".join(why.split())  # older uv breaks lines
+    if _OFFLINE.search(text) or (_UNREACHABLE.search(text) and not _REACHED.search(text)):
         return FetchError(
             f"step {request.step}: a Python index cannot be reached",
             why,
             "check the network, the proxy variables and the index's address; credentials go to ~/.netrc or UV_INDEX",
         )
-    case = _case(request, " ".join(why.split()))
+    case = _case(request, text)
     return ResolutionError(f"step {request.step}: {case.what}", why, case.hint)
 
 
