@@ -64,6 +64,10 @@ await_docker() {
 
 start_docker() {
     docker_answers && return
+    if [[ $EUID -ne 0 ]] && timeout 20 "${as_root[@]}" docker info >/dev/null 2>&1; then
+        say "Docker runs and does not answer $(id -un): add that user to the group docker and log in again"
+        return
+    fi
     command -v dockerd >/dev/null || [[ -x /usr/sbin/dockerd ]] || return 0
     # The second set is for machines that are containers themselves: no overlay on overlay, no packet filter.
     local options attempt=0
