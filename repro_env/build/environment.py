@@ -22,18 +22,19 @@ PATH = f"{ENVIRONMENT}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sb
 
 @dataclass(frozen=True, slots=True)
 class Assembler:
-    """What assembling needs at hand. `pool` makes layers at once; no digest depends on how many workers it has."""
+    """What assembling needs at hand. `workers` make layers at once; no digest depends on how many there are."""
 
     store: Store
-    pool: ThreadPoolExecutor
+    workers: int
     report: Reporter
 
     def image(self, lock: Lock, step: LockedStep, platform: Platform) -> Image:
         """Return the image of a step's base, interpreter and packages. It names neither the step nor the project."""
         environment = step.environments[platform]
         root = lock.bases[step.base].roots[platform]
-        beneath = self.pool.submit(build_base_layers, root, self.store)
-        packages = self._wheel_layers(environment, step.python)
+        with ThreadPoolExecutor(self.workers, thread_name_prefix="layer") as pool:
+            beneath = pool.submit(build_base_layers, root, self.store)
+            packages = self._wheel_layers(environment, step.python, pool)
         interpreter = interpreter_layer(step.python, environment.interpreter, self.store)
         return Image(
             platform=platform,
@@ -42,7 +43,9 @@ class Assembler:
             command=("python",),
         )
 
-    def _wheel_layers(self, environment: Environment, python: PythonVersion) -> tuple[Layer, ...]:
+    def _wheel_layers(
+        self, environment: Environment, python: PythonVersion, pool: ThreadPoolExecutor
+    ) -> tuple[Layer, ...]:
         """Make the layers of an environment's wheels, the largest first, and check that none writes over another."""
         groups = _groups(environment.wheels)
         with self.report.task("making layers", sum(wheel.size for wheel in environment.wheels)) as task:
@@ -53,7 +56,7 @@ class Assembler:
                 return made
 
             largest_first = sorted(groups, key=lambda group: -group.size)
-            made = dict(zip(largest_first, self.pool.map(make, largest_first), strict=True))
+            made = dict(zip(largest_first, pool.map(make, largest_first), strict=True))
         layers = [made[group] for group in groups]
         merge_paths(layers)
         return tuple(layer.layer for layer in layers)

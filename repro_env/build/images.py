@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -42,13 +41,12 @@ def build_images(order: Order, *, store: Store, report: Reporter) -> tuple[Built
 
     Errors: `IntegrityError`, `BuildError`, `StoreError`.
     """
-    with ThreadPoolExecutor(order.workers, thread_name_prefix="layer") as pool:
-        builder = Builder(store, pool, report)
-        return tuple(
-            builder.build(order.lock, order.lock.steps[name], platform, order.root)
-            for name in order.steps
-            for platform in order.platforms
-        )
+    builder = Builder(store, order.workers, report)
+    return tuple(
+        builder.build(order.lock, order.lock.steps[name], platform, order.root)
+        for name in order.steps
+        for platform in order.platforms
+    )
 
 
 def record_environments(lock: Lock, built: Iterable[Built], *, update: bool) -> Lock:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,10 +33,10 @@ class Built:
 
 @dataclass(frozen=True, slots=True)
 class Builder:
-    """What building needs at hand. `pool` makes layers at once; no digest depends on how many workers it has."""
+    """What building needs at hand. `workers` make layers at once; no digest depends on how many there are."""
 
     store: Store
-    pool: ThreadPoolExecutor
+    workers: int
     report: Reporter
 
     def build(self, lock: Lock, step: LockedStep, platform: Platform, root: Path) -> Built:
@@ -52,7 +51,7 @@ class Builder:
         else:
             from repro_env.build.environment import Assembler  # noqa: PLC0415 - what a rebuild does without
 
-            base = Assembler(self.store, self.pool, self.report).image(lock, step, platform)
+            base = Assembler(self.store, self.workers, self.report).image(lock, step, platform)
             digest = write_image(base, self.store)
         image = step_image(lock, step, platform, base, root=root, store=self.store)
         reference = f"{lock.project}/{step.name}:{platform.architecture}"
