@@ -12,6 +12,8 @@ ARGS ?=
 
 bin := $(VENV)/bin
 installed := $(VENV)/.installed
+quick := $(wildcard tests/unit tests/property tests/golden tests/cli)
+needs := not soak and not network and not docker and not podman and not bwrap and not gpu
 sources := repro_env tests $(wildcard benchmarks) $(wildcard tools/*.py)
 # A hung test shows where it hangs instead of ending the job in silence.
 pytest := $(bin)/python -m pytest -o faulthandler_timeout=600 -n $(WORKERS) --dist loadgroup
@@ -43,13 +45,13 @@ format: $(installed) ## let ruff rewrite what it can
 	$(bin)/ruff check --fix $(sources)
 
 unit: $(installed) ## the tests that need nothing but Python
-	$(pytest) tests/unit tests/property tests/golden tests/cli -m "not soak and not network and not docker and not podman and not bwrap and not gpu" $(ARGS)
+	$(pytest) $(quick) -m "$(needs)" $(ARGS)
 
 soak: $(installed) ## the slow tests: kills at random moments, many processes on one store
 	$(pytest) -m soak $(ARGS)
 
 golden: $(installed) ## write the golden files anew; review the difference
-	REPRO_WRITE_GOLDEN=1 $(pytest) tests/golden tests/cli -m "not soak" $(ARGS)
+	REPRO_WRITE_GOLDEN=1 $(pytest) $(wildcard tests/golden tests/cli) -m "not soak" $(ARGS)
 
 bench: $(installed) ## the benchmarks, side by side with peers, into docs/benchmarks.md
 	$(bin)/python benchmarks/run.py $(ARGS)
