@@ -9,8 +9,8 @@ from repro_env.build.fetch import fetch_all
 from repro_env.build.fetch_wanted import Places, wanted_of_lock, wanted_wheel
 from repro_env.cli.project import Workspace
 from repro_env.cli.settings import mirrors
-from repro_env.edges.credentials import Index, environment_indexes
 from repro_env.edges.http_client import HttpClient
+from repro_env.edges.indexes import configured_indexes
 from repro_env.edges.report import Reporter
 from repro_env.image.store import Store
 from repro_env.lock.model import DebianPackage, DebianRoot, Lock
@@ -23,7 +23,7 @@ class Fetching:
 
     def __init__(self, workspace: Workspace) -> None:
         self._mirrors = mirrors()
-        indexes: Sequence[Index] = environment_indexes(os.environ)
+        indexes = configured_indexes(workspace.root, os.environ)
         self.http = HttpClient(indexes=indexes)
         self._places = Places(
             project=workspace.root,
