@@ -99,7 +99,7 @@ def test_an_image_is_read_back(store: Store, image: Image) -> None:
 
 
 def test_the_digest_does_not_depend_on_the_order_of_mappings(image: Image) -> None:
-    turned = replace(image, env=dict(reversed(image.env.items())), labels=dict(reversed(image.labels.items())))
+    turned = replace(image, env=dict(reversed([*image.env.items()])), labels=dict(reversed([*image.labels.items()])))
     assert manifest_bytes(turned) == manifest_bytes(image)
 
 
