@@ -1,4 +1,4 @@
-"""Small values, parsed once and trusted after: digests, platforms, package names, URLs without credentials.
+"""Small values, parsed once and trusted after: digests, platforms, names, references, URLs without credentials.
 
 Every class here has one checked door, `parse` (or its constructor), which raises `ValueError` with a message that
 says what was expected. Callers that know the place of the text turn that into a `Problem` or a `ReproError`.
@@ -128,6 +128,62 @@ class PythonVersion:
 
     def __str__(self) -> str:
         return f"3.{self.minor}"
+
+
+_HOST = r"(?:[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?)*|\[[0-9a-fA-F:]+\])"
+_REGISTRY = rf"{_HOST}(?::[0-9]{{1,5}})?\Z"
+_REPOSITORY = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*\Z"
+_TAG = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}\Z"
+_REPOSITORY_SIZE = 255
+DOCKER_HUB = "docker.io"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageReference:
+    """Where an image is: `registry/repository:tag@digest`, with what people leave out for Docker Hub filled in.
+
+    `registry` is a host with its port if that is not the scheme's own. `tag` is empty where none was given.
+    Source: https://pkg.go.dev/github.com/distribution/reference
+    """
+
+    registry: str
+    repository: str
+    tag: str = ""
+    digest: Digest | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read a reference as people write it: `python:3.12`, `ghcr.io/a/b@sha256:...`, `localhost:5000/x`."""
+        rest, at, digest = text.partition("@")
+        head, slash, tail = rest.partition("/")
+        if not slash or not ("." in head or ":" in head or head == "localhost" or head != head.lower()):
+            head, tail = DOCKER_HUB, rest
+        repository, _, tag = tail.partition(":")
+        if head == "index.docker.io":
+            head = DOCKER_HUB
+        if head == DOCKER_HUB and "/" not in repository:
+            repository = f"library/{repository}"
+        named = f"{text!r} is not an image reference such as docker.io/library/python:3.12"
+        if not re.match(_REGISTRY, head):
+            raise ValueError(f"{named}: {head!r} is not a host")
+        if not re.match(_REPOSITORY, repository) or len(repository) > _REPOSITORY_SIZE:
+            raise ValueError(f"{named}: a repository is lower-case words with /, ., _ or - between them")
+        if (tag or tail.endswith(":")) and not re.match(_TAG, tag):
+            raise ValueError(f"{named}: {tag!r} is not a tag")
+        return cls(registry=head, repository=repository, tag=tag, digest=Digest.parse(digest) if at else None)
+
+    @property
+    def name(self) -> str:
+        """The repository with its registry, `docker.io/library/python`."""
+        return f"{self.registry}/{self.repository}"
+
+    @property
+    def target(self) -> str:
+        """What to ask the registry for: the digest where there is one, else the tag, else `latest`."""
+        return str(self.digest) if self.digest else self.tag or "latest"
+
+    def __str__(self) -> str:
+        return self.name + (f":{self.tag}" if self.tag else "") + (f"@{self.digest}" if self.digest else "")
 
 
 def strip_credentials(url: str) -> str:

@@ -8,16 +8,17 @@ from dataclasses import dataclass
 from repro_env.build.interpreter import interpreter_layer
 from repro_env.build.layout import group_wheels
 from repro_env.edges.report import Reporter
+from repro_env.image.base import base_image_layers
 from repro_env.image.debian import build_base_layers
 from repro_env.image.layer import Layer
 from repro_env.image.oci import Image
 from repro_env.image.store import Store
 from repro_env.image.wheel_layer import WheelLayer, merge_paths, wheel_layer
-from repro_env.lock.model import Environment, Lock, LockedStep, Wheel
+from repro_env.lock.model import Environment, ImageRoot, Lock, LockedStep, Root, Wheel
 from repro_env.lock.places import ENVIRONMENT
 from repro_env.values import Platform, PythonVersion
 
-PATH = f"{ENVIRONMENT}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,15 +34,20 @@ class Assembler:
         environment = step.environments[platform]
         root = lock.bases[step.base].roots[platform]
         with ThreadPoolExecutor(self.workers, thread_name_prefix="layer") as pool:
-            beneath = pool.submit(build_base_layers, root, self.store)
+            beneath = pool.submit(self._base_layers, root)
             packages = self._wheel_layers(environment, step.python, pool)
-        interpreter = interpreter_layer(step.python, environment.interpreter, self.store)
+        program = root.interpreter if isinstance(root, ImageRoot) else f"/usr/bin/python{step.python}"
+        interpreter = interpreter_layer(step.python, environment.interpreter, self.store, program=program)
         return Image(
             platform=platform,
             layers=(*beneath.result(), interpreter, *packages),
-            env={"PATH": PATH, "LANG": "C.UTF-8", "VIRTUAL_ENV": ENVIRONMENT},
+            env=_variables(root),
             command=("python",),
+            user=root.user if isinstance(root, ImageRoot) else "",
         )
+
+    def _base_layers(self, root: Root) -> tuple[Layer, ...]:
+        return base_image_layers(root) if isinstance(root, ImageRoot) else build_base_layers(root, self.store)
 
     def _wheel_layers(
         self, environment: Environment, python: PythonVersion, pool: ThreadPoolExecutor
@@ -60,6 +66,13 @@ class Assembler:
         layers = [made[group] for group in groups]
         merge_paths(layers)
         return tuple(layer.layer for layer in layers)
+
+
+def _variables(root: Root) -> dict[str, str]:
+    """Return the environment of the image: the base's own, with ours before or over it."""
+    given = root.env if isinstance(root, ImageRoot) else {}
+    path = f"{ENVIRONMENT}/bin:{given.get('PATH') or SYSTEM_PATH}"
+    return {"LANG": "C.UTF-8", **given, "PATH": path, "VIRTUAL_ENV": ENVIRONMENT}
 
 
 @dataclass(frozen=True, slots=True)

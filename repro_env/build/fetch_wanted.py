@@ -12,7 +12,7 @@ from repro_env.build.fetch import Wanted
 from repro_env.build.fetch_index import Pages, locate
 from repro_env.edges.credentials import Index
 from repro_env.errors import LockError
-from repro_env.lock.model import DebianPackage, DebianRoot, Environment, Lock, Wheel
+from repro_env.lock.model import DebianPackage, DebianRoot, Environment, Lock, Root, Wheel
 from repro_env.values import Platform
 
 
@@ -48,7 +48,7 @@ def wanted_of_lock(
         environment, root = _pins(lock, name, platform)
         for wheel in environment.wheels:
             wanted.setdefault(wheel.sha256.hex, wanted_wheel(wheel, places=places, pages=pages))
-        for package in root.packages:
+        for package in root.packages if isinstance(root, DebianRoot) else ():
             wanted.setdefault(package.sha256.hex, wanted_deb(package, root, places=places))
     return list(wanted.values())
 
@@ -87,7 +87,7 @@ def absolute_url(url: str, project: Path) -> str:
     return "file://" + quote(str((project / unquote(url)).resolve()))
 
 
-def _pins(lock: Lock, name: str, platform: Platform) -> tuple[Environment, DebianRoot]:
+def _pins(lock: Lock, name: str, platform: Platform) -> tuple[Environment, Root]:
     try:
         step = lock.steps[name]
         return step.environments[platform], lock.bases[step.base].roots[platform]

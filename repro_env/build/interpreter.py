@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import posixpath
+
 from repro_env.image import tar
 from repro_env.image.layer import Layer, LayerWriter
 from repro_env.image.store import Store
@@ -10,18 +12,20 @@ from repro_env.lock.places import IMAGE_ROOTS
 from repro_env.values import PythonVersion
 
 
-def interpreter_layer(python: PythonVersion, version: str, store: Store) -> Layer:
-    """Return the layer that makes `/opt/env` a virtual environment of the base's `/usr/bin/python3.N`.
+def interpreter_layer(python: PythonVersion, version: str, store: Store, *, program: str) -> Layer:
+    """Return the layer that makes `/opt/env` a virtual environment of the interpreter at `program`, an absolute path.
 
     `version` is the full one. Source: PEP 405, `pyvenv.cfg`. The directories that runs mount on are made here too, so
     that a read-only root filesystem has them.
     """
-    program = f"python{python}"
-    settings = f"home = /usr/bin\ninclude-system-site-packages = false\nversion = {version}\n".encode()
-    links = {"python": program, "python3": program, program: f"/usr/bin/{program}"}
-    entries = {f"{PREFIX}/bin/{name}": target for name, target in links.items()}
+    name = f"python{python}"
+    settings = (
+        f"home = {posixpath.dirname(program)}\ninclude-system-site-packages = false\nversion = {version}\n".encode()
+    )
+    links = {"python": name, "python3": name, name: program}
+    entries = {f"{PREFIX}/bin/{link}": target for link, target in links.items()}
     mounts = [root.lstrip("/") for root in (IMAGE_ROOTS.code, IMAGE_ROOTS.input, IMAGE_ROOTS.output)]
-    packages = f"{PREFIX}/lib/{program}/site-packages"
+    packages = f"{PREFIX}/lib/{name}/site-packages"
     directories = {*tar.parents([*entries, f"{packages}/x", *(f"{mount}/x" for mount in mounts)])}
     configuration = f"{PREFIX}/pyvenv.cfg"
     with store.writing() as (stream, keep):

@@ -12,7 +12,7 @@ from repro_env.edges.files import os_errors
 from repro_env.edges.report import Reporter
 from repro_env.image.oci import Image, is_complete, read_image, write_image
 from repro_env.image.store import Store, canonical_json
-from repro_env.lock.model import Lock, LockedStep
+from repro_env.lock.model import ImageRoot, Lock, LockedStep, Root
 from repro_env.lock.places import IMAGE_ROOTS, expand, input_place, output_place, variable
 from repro_env.values import Digest, Platform
 
@@ -81,6 +81,7 @@ def step_image(lock: Lock, step: LockedStep, platform: Platform, base: Image, *,
         command=expand(step.command, inputs=inputs, outputs=outputs),
         workdir=IMAGE_ROOTS.code,
         labels={"org.opencontainers.image.title": f"{lock.project}/{step.name}"},
+        user=base.user,
     )
 
 
@@ -122,5 +123,11 @@ def step_document(lock: Lock, step: LockedStep, platform: Platform) -> dict[str,
         "outputs": dict(step.outputs),
         "network": step.network,
         "wheels": [{"name": w.name, "version": w.version, "sha256": w.sha256.hex} for w in environment.wheels],
-        "debian": [{"name": p.name, "version": p.version, "sha256": p.sha256.hex} for p in root.packages],
+        **_root_document(root),
     }
+
+
+def _root_document(root: Root) -> dict[str, Any]:
+    if isinstance(root, ImageRoot):
+        return {"base": {"manifest": str(root.manifest), "cuda": dict(root.cuda)}}
+    return {"debian": [{"name": p.name, "version": p.version, "sha256": p.sha256.hex} for p in root.packages]}

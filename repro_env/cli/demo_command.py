@@ -20,7 +20,7 @@ from repro_env.cli.running import Finished, Run
 from repro_env.edges.report import Reporter
 from repro_env.errors import ReproError, UsageError
 from repro_env.image.store import Store
-from repro_env.lock.model import Lock
+from repro_env.lock.model import DebianRoot, Lock
 from repro_env.resolve.project import Upgrade
 from repro_env.values import format_size
 
@@ -86,7 +86,8 @@ def _play(directory: Path, runtime: str, report: Reporter, began: float) -> _Sho
 
 def _summary(shown: _Shown) -> str:
     lock = shown.lock
-    debian = sum(len(root.packages) for base in lock.bases.values() for root in base.roots.values())
+    roots = [root for base in lock.bases.values() for root in base.roots.values()]
+    debian = sum(len(root.packages) for root in roots if isinstance(root, DebianRoot))
     versions = "\n".join(f"    {name:<8} {_contradiction(lock, name)}" for name in shown.steps)
     page = next(output.path for run in shown.finished for output in run.record.outputs if output.path.endswith(".html"))
     runtime = shown.finished[-1].record.runtime

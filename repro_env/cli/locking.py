@@ -13,7 +13,7 @@ from repro_env.cli.fetching import Fetching
 from repro_env.cli.progress import reporter
 from repro_env.cli.project import LOCK_FILE, Workspace, open_workspace, read_lock, store_root
 from repro_env.cli.settings import mirrors
-from repro_env.config.model import DebianBase
+from repro_env.config.model import Base, DebianBase
 from repro_env.data.cache import StatCache
 from repro_env.data.measure import keep_manifest, measure
 from repro_env.edges.files import write_atomically
@@ -21,7 +21,7 @@ from repro_env.edges.report import Reporter
 from repro_env.image.store import Store
 from repro_env.lock.diff import Change, diff, diff_lines
 from repro_env.lock.dump import dump_lock
-from repro_env.lock.model import Lock, LockedBase, LockedData, Wheel
+from repro_env.lock.model import DebianRoot, Lock, LockedBase, LockedData, Wheel
 from repro_env.resolve.debian import resolve_base
 from repro_env.resolve.project import Resolution, Upgrade
 from repro_env.resolve.python.request import StepRequest
@@ -65,7 +65,8 @@ def resolved(workspace: Workspace, before: Lock | None, upgrade: Upgrade, store:
     http = Fetching(workspace).http
     now = datetime.now(UTC)
 
-    def debian(base: DebianBase, previous: LockedBase | None) -> LockedBase:
+    def debian(base: Base, previous: LockedBase | None) -> LockedBase:
+        assert isinstance(base, DebianBase)
         platforms = workspace.project.platforms
         python = any(step.base == base.name for step in workspace.project.steps.values())
         return resolve_base(
@@ -125,11 +126,14 @@ def _summary(written: Written) -> str:
 
 
 def _counts(lock: Lock) -> str:
-    debian = {package for base in lock.bases.values() for root in base.roots.values() for package in root.packages}
+    roots = [root for base in lock.bases.values() for root in base.roots.values()]
+    debian = {package for root in roots if isinstance(root, DebianRoot) for package in root.packages}
+    images = [base for base in lock.bases.values() if base.image]
     counts = (
         (len(lock.steps), "step", "steps"),
         (len(lock.wheels), "Python package", "Python packages"),
         (len(debian), "Debian package", "Debian packages"),
+        (len(images), "base image", "base images"),
         (len(lock.data), "data input", "data inputs"),
     )
     return ", ".join(f"{count} {one if count == 1 else many}" for count, one, many in counts if count)

@@ -6,12 +6,16 @@ import re
 from pathlib import PurePosixPath
 from urllib.parse import urlsplit
 
+from repro_env.values import ImageReference
+
 RESERVED_VARIABLES = "REPRO_"
 """Environment variables that begin so are set by this program alone."""
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _SUITE = re.compile(r"[a-z][a-z0-9.-]*\Z")
 _DEBIAN_PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+\Z")
+_GLIBC = re.compile(r"2\.\d{1,3}\Z")
+_FULL_PYTHON = re.compile(r"3\.\d{1,2}\.\d{1,3}(?:(?:a|b|rc)\d+)?\Z")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 _VERSION_CLAUSE = r"(?:===\s*[^\s,;)]+|(?:~=|==|!=|<=|>=|<|>)\s*[A-Za-z0-9_.*+!-]+)"
@@ -90,6 +94,23 @@ def debian_package(text: str) -> None:
     """Check the name of a Debian package. Source: Debian Policy, 5.6.1."""
     if not _DEBIAN_PACKAGE.match(text):
         raise ValueError(f'"{text}" is not the name of a Debian package such as "libgomp1"; versions go into the lock')
+
+
+def image(text: str) -> None:
+    """Check a reference to an image, as people write it."""
+    ImageReference.parse(text)
+
+
+def glibc(text: str) -> None:
+    """Check a version of the GNU C library, without a patch version because it has none."""
+    if not _GLIBC.match(text):
+        raise ValueError(f'expected a version of glibc such as "2.39", found "{text}"')
+
+
+def full_python(text: str) -> None:
+    """Check an interpreter's full version."""
+    if not _FULL_PYTHON.match(text):
+        raise ValueError(f'expected a full version such as "3.12.3", found "{text}"')
 
 
 def mirror(text: str) -> None:

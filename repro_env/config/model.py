@@ -19,6 +19,23 @@ class DebianBase:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ImageBase:
+    """A root filesystem that a registry has: the image called `image`, as people write a reference.
+
+    `glibc` and `python` (a full version) say what is in the image; where `glibc` is empty both are read out of its
+    layers. With `glibc` alone the image has no Python.
+    """
+
+    name: str
+    image: str
+    glibc: str = ""
+    python: str = ""
+
+
+Base = DebianBase | ImageBase
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Data:
     """A named input outside the image: a file or directory, relative to the project."""
 
@@ -74,7 +91,7 @@ class Project:
     name: str
     file: str
     platforms: tuple[Platform, ...]
-    bases: Mapping[str, DebianBase]
+    bases: Mapping[str, Base]
     data: Mapping[str, Data]
     steps: Mapping[str, Step]
     text: str = field(default="", compare=False, repr=False)

@@ -6,7 +6,7 @@ from typing import Any
 
 from repro_env.config import checks
 from repro_env.config.document import DocumentError, read_document
-from repro_env.config.model import Data, DebianBase, Project, PythonRequest, Step
+from repro_env.config.model import Base, Data, DebianBase, ImageBase, Project, PythonRequest, Step
 from repro_env.config.order import dependency_order
 from repro_env.config.problems import Problems
 from repro_env.config.references import check_references
@@ -17,6 +17,8 @@ from repro_env.values import Platform, PythonVersion, check_identifier, normalis
 _PLATFORM = Platform("amd64")
 _PYTHON = PythonVersion(11)
 
+_DEBIAN_KEYS = ("debian", "packages", "mirror")
+_IMAGE_KEYS = ("image", "glibc", "python")
 _STEP_KEYS = (
     "base",
     "python",
@@ -104,15 +106,35 @@ def _project(root: Table, *, default_name: str) -> tuple[str, tuple[Platform, ..
     return name, tuple(Platform.parse(text) for text in texts if text) or (_PLATFORM,)
 
 
-def _base(name: str, table: Table) -> DebianBase:
-    table.only(("debian", "packages", "mirror"), later=("image",))
-    required = "" if table.has("image") else 'name a suite, such as debian = "bookworm"'
+def _base(name: str, table: Table) -> Base:
+    table.only((*_DEBIAN_KEYS, *_IMAGE_KEYS))
+    if table.has("image"):
+        for key in _DEBIAN_KEYS:
+            if table.has(key):
+                table.problem(key, "does not go with image: a base is made of Debian packages or is an image")
+        return ImageBase(
+            name=name,
+            image=table.text("image", check=checks.image),
+            glibc=table.text("glibc", check=checks.glibc),
+            python=_image_python(table),
+        )
+    for key in _IMAGE_KEYS:
+        if table.has(key):
+            table.problem(key, "is for a base that is an image: the packages decide it here")
+    required = 'name a suite, such as debian = "bookworm", or an image = "REGISTRY/REPOSITORY:TAG"'
     return DebianBase(
         name=name,
         debian=table.text("debian", check=checks.suite, required=required),
         packages=table.texts("packages", check=checks.debian_package, unique=True),
         mirror=table.text("mirror", check=checks.mirror),
     )
+
+
+def _image_python(table: Table) -> str:
+    python = table.text("python", check=checks.full_python)
+    if python and not table.has("glibc"):
+        table.problem("python", "goes with glibc: say both, or neither, and both are read out of the image")
+    return python
 
 
 def _data(name: str, table: Table) -> Data:

@@ -6,14 +6,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 
 from repro_env.config.lines import KeyPath
-from repro_env.config.model import Data, DebianBase, Step
+from repro_env.config.model import Base, Data, Step
 from repro_env.config.order import CycleError, dependency_order
 from repro_env.config.placeholders import misspelled, placeholders, spell, variable
 from repro_env.config.problems import Problems, did_you_mean
 
 
 def check_references(
-    bases: Mapping[str, DebianBase], data: Mapping[str, Data], steps: Mapping[str, Step], problems: Problems
+    bases: Mapping[str, Base], data: Mapping[str, Data], steps: Mapping[str, Step], problems: Problems
 ) -> None:
     """Note every reference to nothing, every cycle, and every clash of paths or variables.
 
@@ -29,7 +29,7 @@ def check_references(
     _check_paths(data, steps, problems)
 
 
-def _check_base(step: Step, bases: Mapping[str, DebianBase], problems: Problems) -> None:
+def _check_base(step: Step, bases: Mapping[str, Base], problems: Problems) -> None:
     if step.base and step.base not in bases and not problems.within(("base", step.base)):
         hint = did_you_mean(step.base, bases) or "there is no table [base.NAME]"
         problems.add(("step", step.name, "base"), f'unknown base "{step.base}"', hint)

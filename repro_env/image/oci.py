@@ -38,6 +38,7 @@ class Image:
     entrypoint: tuple[str, ...] = ()
     workdir: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
+    user: str = ""
 
     def with_layers(self, *layers: Layer) -> Image:
         """Return this image with more layers on top."""
@@ -57,6 +58,8 @@ class Image:
 def config_document(image: Image) -> dict[str, Any]:
     """Return the image's config. It names no time but `CREATED`, no host and no author."""
     execution: dict[str, Any] = {"Env": [f"{name}={value}" for name, value in sorted(image.env.items())]}
+    if image.user:
+        execution["User"] = image.user
     if image.entrypoint:
         execution["Entrypoint"] = list(image.entrypoint)
     if image.command:
@@ -128,6 +131,7 @@ def read_image(store: Store, digest: Digest) -> Image:
             entrypoint=tuple(execution.get("Entrypoint", ())),
             workdir=execution.get("WorkingDir", ""),
             labels=execution.get("Labels", {}),
+            user=execution.get("User", ""),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise IntegrityError(f"{digest} is not an image of this program", str(error)) from error

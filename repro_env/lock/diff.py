@@ -7,7 +7,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from repro_env.lock.model import DebianRoot, Environment, Lock, LockedBase, LockedData, LockedStep
+from repro_env.lock.model import (
+    DebianRoot,
+    Environment,
+    ImageRoot,
+    Lock,
+    LockedBase,
+    LockedData,
+    LockedStep,
+    Root,
+)
 from repro_env.values import Platform, format_size
 
 T = TypeVar("T")
@@ -79,16 +88,40 @@ def _each(
 
 def _base(subject: str, before: LockedBase, after: LockedBase) -> Iterator[Change]:
     yield from _setting(subject, "suite", before.suite, after.suite)
+    yield from _setting(subject, "image", before.image, after.image)
     yield from _by_platform(subject, before.roots, after.roots, _root)
 
 
-def _root(subject: str, before: DebianRoot, after: DebianRoot) -> Iterator[Change]:
+def _root(subject: str, before: Root, after: Root) -> Iterator[Change]:
     yield from _setting(subject, "glibc", before.glibc, after.glibc)
     yield from _setting(subject, "python", before.python, after.python)
-    dates = ({source.suite: source.date for source in root.sources} for root in (before, after))
-    yield from _settings(subject, "index ", *dates)
-    versions = ({item.name: (item.version, item.sha256.short) for item in root.packages} for root in (before, after))
-    yield from _packages(subject, *versions)
+    yield from _settings(subject, "index ", _dates(before), _dates(after))
+    yield from _packages(subject, _versions(before), _versions(after))
+    yield from _setting(subject, "manifest", _manifest(before), _manifest(after))
+    yield from _setting(subject, "user", _user(before), _user(after))
+    yield from _settings(subject, "env ", _env(before), _env(after))
+
+
+def _dates(root: Root) -> Mapping[str, str]:
+    return {source.suite: source.date for source in root.sources} if isinstance(root, DebianRoot) else {}
+
+
+def _versions(root: Root) -> Mapping[str, _Version]:
+    if isinstance(root, ImageRoot):
+        return {}
+    return {package.name: (package.version, package.sha256.short) for package in root.packages}
+
+
+def _manifest(root: Root) -> str:
+    return root.manifest.short if isinstance(root, ImageRoot) else ""
+
+
+def _user(root: Root) -> str:
+    return root.user if isinstance(root, ImageRoot) else ""
+
+
+def _env(root: Root) -> Mapping[str, str]:
+    return root.env if isinstance(root, ImageRoot) else {}
 
 
 def _data(subject: str, before: LockedData, after: LockedData) -> Iterator[Change]:

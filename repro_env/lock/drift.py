@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from repro_env.config.model import DebianBase, Project, Step
-from repro_env.lock.model import Environment, Lock, LockedBase, LockedStep
+from repro_env.config.model import Base, ImageBase, Project, Step
+from repro_env.lock.model import DebianRoot, Environment, Lock, LockedBase, LockedStep
 from repro_env.values import Digest, Platform
 
 _COMPARED = ("base", "python", "command", "inputs", "outputs", "code", "env", "network")
@@ -80,12 +80,27 @@ def _bases(lock: Lock, project: Project, digests: Mapping[str, Digest]) -> Itera
                 yield Drift(key=key, change=change or "packages or mirror changed")
 
 
-def _base_change(base: DebianBase, locked: LockedBase) -> str:
-    if locked.suite != base.debian:
-        return f"suite changed from {locked.suite} to {base.debian}"
-    held = {package.name for root in locked.roots.values() for package in root.packages}
+def _base_change(base: Base, locked: LockedBase) -> str:
+    before, after = _origin(locked), _asked_origin(base)
+    if before != after:
+        same_kind = bool(locked.image) == isinstance(base, ImageBase)
+        kind = ("image" if locked.image else "suite") if same_kind else "root filesystem"
+        return f"{kind} changed from {before} to {after}"
+    if isinstance(base, ImageBase):
+        return "what repro.toml says of the image changed"
+    roots = [root for root in locked.roots.values() if isinstance(root, DebianRoot)]
+    held = {package.name for root in roots for package in root.packages}
     new = [name for name in base.packages if name not in held]
     return f"packages changed: {', '.join(new)} {'is' if len(new) == 1 else 'are'} new" if new else ""
+
+
+def _origin(locked: LockedBase) -> str:
+    """Return what a base was made from, in one word."""
+    return locked.image or locked.suite
+
+
+def _asked_origin(base: Base) -> str:
+    return base.image if isinstance(base, ImageBase) else base.debian
 
 
 def _interpreter_change(name: str, lock: Lock, project: Project) -> str:
@@ -132,8 +147,8 @@ def _changed_fields(step: Step, locked: LockedStep) -> list[str]:
 def _explained(step: Step, lock: Lock, project: Project) -> bool:
     """Whether another difference already says why the step's packages have to be resolved again."""
     base = lock.bases.get(lock.steps[step.name].base)
-    same_suite = base is not None and base.suite == project.bases[step.base].debian
-    return not same_suite or not _same_platforms(lock, project)
+    same = base is not None and _origin(base) == _asked_origin(project.bases[step.base])
+    return not same or not _same_platforms(lock, project)
 
 
 def _same_platforms(lock: Lock, project: Project) -> bool:

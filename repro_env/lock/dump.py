@@ -13,6 +13,7 @@ from repro_env.lock.model import (
     DebianRoot,
     DebianSource,
     Environment,
+    ImageRoot,
     Lock,
     LockedBase,
     LockedData,
@@ -74,12 +75,46 @@ def _head(lock: Lock) -> list[str]:
 
 
 def _base(base: LockedBase) -> Iterator[list[str]]:
-    yield [_header("base", base.name), f"suite = {_string(base.suite)}"]
+    head = [_header("base", base.name)]
+    head += [f"image = {_string(base.image)}"] if base.image else [f"suite = {_string(base.suite)}"]
+    head += [f"index = {_string(str(base.index))}"] if base.index else []
+    yield head
     for platform in sorted(base.roots):
-        yield [_header("base", base.name, str(platform)), *_root(base.roots[platform])]
+        root, keys = base.roots[platform], ("base", base.name, str(platform))
+        if isinstance(root, DebianRoot):
+            yield [_header(*keys), *_debian_root(root)]
+        else:
+            yield [_header(*keys), *_image_root(root)]
+            if root.env:
+                yield [_header(*keys, "env"), *(f"{_key(k)} = {_string(root.env[k])}" for k in sorted(root.env))]
 
 
-def _root(root: DebianRoot) -> Iterator[str]:
+def _image_root(root: ImageRoot) -> Iterator[str]:
+    yield f"manifest = {_string(str(root.manifest))}"
+    yield f"config = {_string(str(root.config))}"
+    yield f"glibc = {_string(root.glibc)}"
+    yield f"python = {_string(root.python)}"
+    if root.interpreter:
+        yield f"interpreter = {_string(root.interpreter)}"
+    if root.user:
+        yield f"user = {_string(root.user)}"
+    yield from _lines(
+        "layers",
+        (
+            _inline(
+                {
+                    "media_type": layer.media_type,
+                    "digest": str(layer.digest),
+                    "size": layer.size,
+                    "diff_id": str(layer.diff_id),
+                }
+            )
+            for layer in root.layers
+        ),
+    )
+
+
+def _debian_root(root: DebianRoot) -> Iterator[str]:
     yield f"glibc = {_string(root.glibc)}"
     yield f"python = {_string(root.python)}"
     yield from _lines("sources", map(_source, root.sources))

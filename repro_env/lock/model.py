@@ -55,12 +55,54 @@ class DebianRoot:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ImageLayer:
+    """One layer of an image, as its manifest and config describe it: `digest` and `size` in bytes are of the blob."""
+
+    media_type: str
+    digest: Digest
+    size: int
+    diff_id: Digest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageRoot:
+    """An image base on one platform.
+
+    `manifest` and `config` are digests; `env` and `user` what the config says. `glibc` decides the manylinux
+    tag, and is empty for an image without it. `python` is the full version of the image's own interpreter, which is at
+    `interpreter`; both are empty where it has none.
+    """
+
+    manifest: Digest
+    config: Digest
+    glibc: str
+    python: str
+    layers: tuple[ImageLayer, ...]  # lowest first
+    interpreter: str = ""
+    user: str = ""
+    env: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def cuda(self) -> Mapping[str, str]:
+        """What the config says of CUDA: `CUDA_VERSION` and `NVIDIA_REQUIRE_*`."""
+        return {k: v for k, v in self.env.items() if k == "CUDA_VERSION" or k.startswith("NVIDIA_REQUIRE_")}
+
+
+Root = DebianRoot | ImageRoot
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LockedBase:
-    """A base's pins on each platform."""
+    """A base's pins on each platform: of a Debian `suite`, or of the `image` with that reference, as it was asked for.
+
+    `index` is the digest of what the reference named where that was an index; None where it was one manifest.
+    """
 
     name: str
-    suite: str
-    roots: Mapping[Platform, DebianRoot]
+    roots: Mapping[Platform, Root]
+    suite: str = ""
+    image: str = ""
+    index: Digest | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)

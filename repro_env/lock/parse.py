@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from repro_env.config import checks
@@ -21,17 +21,21 @@ from repro_env.lock.model import (
     DebianRoot,
     DebianSource,
     Environment,
+    ImageLayer,
+    ImageRoot,
     Lock,
     LockedBase,
     LockedData,
     LockedStep,
+    Root,
     Wheel,
 )
-from repro_env.values import Digest, Platform, PythonVersion, check_identifier, normalise_name
+from repro_env.values import Digest, ImageReference, Platform, PythonVersion, check_identifier, normalise_name
 
 _CONFLICT = re.compile(r"^(?:<{7}|\|{7}|={7}|>{7})(?: |\r?$)", re.MULTILINE)
 _WHEEL_FILE = re.compile(r"[^/\\\x00-\x1f]+\.whl\Z")
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9.!+:~_-]*\Z")  # of PEP 440 and of Debian Policy, 5.6
+_PLACE = re.compile(r"(?:/[^/\x00-\x1f\x7f]+)+\Z")
 _DATE = re.compile(r"\d{8}T\d{6}Z\Z")
 _DATA_KINDS = ("file", "directory")
 
@@ -98,13 +102,44 @@ def _inputs(fields: Fields) -> Mapping[str, Digest]:
 
 def _base(name: str, fields: Fields) -> LockedBase:
     _check_name(name, fields)
-    suite = fields.text("suite")
-    roots = {_platform(key, inner): _root(inner) for key, inner in fields.rest()}
+    image = fields.parsed("image", _reference) if fields.has("image") else ""
+    index = fields.parsed("index", Digest.parse) if image and fields.has("index") else None
+    suite = "" if image else fields.text("suite")
+    read: Callable[[Fields], Root] = _image_root if image else _debian_root
+    roots = {_platform(key, inner): read(inner) for key, inner in fields.rest()}
     fields.done()
-    return LockedBase(name=name, suite=suite, roots=roots)
+    return LockedBase(name=name, roots=roots, suite=suite, image=image, index=index)
 
 
-def _root(fields: Fields) -> DebianRoot:
+def _image_root(fields: Fields) -> ImageRoot:
+    root = ImageRoot(
+        manifest=fields.parsed("manifest", Digest.parse),
+        config=fields.parsed("config", Digest.parse),
+        glibc=fields.text("glibc"),
+        python=fields.text("python"),
+        layers=tuple(_each(fields, "layers", _image_layer)),
+        interpreter=fields.parsed("interpreter", _absolute) if fields.has("interpreter") else "",
+        user=fields.text("user") if fields.has("user") else "",
+        env=fields.text_map("env", check_name=_env_name, check=checks.word) if fields.has("env") else {},
+    )
+    if bool(root.python) != bool(root.interpreter):
+        raise fields.fail("interpreter", "stands where python is not empty, and only there")
+    fields.done()
+    return root
+
+
+def _image_layer(fields: Fields) -> ImageLayer:
+    layer = ImageLayer(
+        media_type=fields.text("media_type"),
+        digest=fields.parsed("digest", Digest.parse),
+        size=fields.number("size"),
+        diff_id=fields.parsed("diff_id", Digest.parse),
+    )
+    fields.done()
+    return layer
+
+
+def _debian_root(fields: Fields) -> DebianRoot:
     root = DebianRoot(
         glibc=fields.text("glibc"),
         python=fields.text("python"),
@@ -289,6 +324,23 @@ def _word(text: str) -> str:
     if not _WORD.match(text):
         raise ValueError(f"expected a package's name, version or architecture, found {text!r}")
     return text
+
+
+def _reference(text: str) -> str:
+    ImageReference.parse(text)
+    return text
+
+
+def _absolute(text: str) -> str:
+    if not _PLACE.match(text):
+        raise ValueError(f"expected an absolute path, found {text!r}")
+    return text
+
+
+def _env_name(name: str) -> None:
+    """Check a variable's name as an image may have it: what a shell could not write is allowed."""
+    if not name or "=" in name or "\0" in name:
+        raise ValueError(f"{name!r} is not the name of an environment variable")
 
 
 def _wheel_file(name: str) -> str:

@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from repro_env.config.model import DebianBase, Project, Step
+from repro_env.config.model import Base, ImageBase, Project, Step
 from repro_env.lock.requirements import requirement_lines
 from repro_env.lock.sources import PythonInputs, all_python_inputs, python_inputs, request_files
 from repro_env.values import Digest
@@ -38,7 +38,9 @@ def request_digests(project: Project, sources: Mapping[str, str]) -> dict[str, D
     return digests
 
 
-def _base(base: DebianBase, project: Project) -> Digest:
+def _base(base: Base, project: Project) -> Digest:
+    if isinstance(base, ImageBase):
+        return _digest({**_image(base), "platforms": _platforms(project)})
     interpreters = {str(step.python.version) for step in project.steps.values() if step.base == base.name}
     return _digest(
         {
@@ -52,11 +54,18 @@ def _base(base: DebianBase, project: Project) -> Digest:
     )
 
 
+def _image(base: ImageBase) -> Mapping[str, str]:
+    return {"image": base.image, "glibc": base.glibc, "python": base.python}
+
+
 def _python(step: Step, inputs: PythonInputs, project: Project) -> Digest:
+    base = project.bases[step.base]
     return _digest(
         {
             "version": str(step.python.version),
-            "suite": project.bases[step.base].debian,  # whose glibc decides the manylinux tag
+            "suite": _image(base)
+            if isinstance(base, ImageBase)
+            else base.debian,  # its glibc decides the manylinux tag
             "platforms": _platforms(project),
             "dependencies": inputs.dependencies,
             "group": inputs.group,

@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
-from repro_env.config.model import DebianBase, Project, Step
+from repro_env.config.model import Base, Project, Step
 from repro_env.errors import ResolutionError
 from repro_env.lock.drift import locked_step, stale_requests
-from repro_env.lock.model import DebianRoot, Environment, Lock, LockedBase, LockedData, Wheel
+from repro_env.lock.model import Environment, Lock, LockedBase, LockedData, Root, Wheel
 from repro_env.lock.sources import PythonInputs, all_python_inputs
 from repro_env.resolve.python.request import StepRequest
 from repro_env.values import Digest, Platform, normalise_name
@@ -35,7 +35,7 @@ class Upgrade:
         return self.everything or any(wheel.name in self.packages for wheel in environment.wheels)
 
 
-BaseResolver = Callable[[DebianBase, LockedBase | None], LockedBase]
+BaseResolver = Callable[[Base, LockedBase | None], LockedBase]
 """From a base as asked for, and its earlier pins where they are to be kept, to its pins."""
 
 PythonResolver = Callable[[Sequence[StepRequest]], Mapping[tuple[str, Platform], tuple[Wheel, ...]]]
@@ -111,13 +111,13 @@ class Resolution:
         step = self.previous.steps.get(name) if self.previous else None
         return step.environments.get(platform) if step else None
 
-    def _stands(self, step: Step, root: DebianRoot, platform: Platform, before: Environment) -> bool:
+    def _stands(self, step: Step, root: Root, platform: Platform, before: Environment) -> bool:
         """Whether a step's packages stand: neither its request nor what its wheels must fit changed."""
         base = self._base_before(step.name, platform)
         fits = base is not None and (base.glibc, base.python) == (root.glibc, root.python)
         return fits and not self.is_stale(f"step.{step.name}.python") and not self.upgrade.concerns(before)
 
-    def _base_before(self, name: str, platform: Platform) -> DebianRoot | None:
+    def _base_before(self, name: str, platform: Platform) -> Root | None:
         step = self.previous.steps.get(name) if self.previous else None
         base = self.previous.bases.get(step.base) if self.previous and step else None
         return base.roots.get(platform) if base else None
@@ -134,7 +134,7 @@ class Resolution:
 
 
 def _request(
-    step: Step, platform: Platform, root: DebianRoot, before: Environment | None, inputs: PythonInputs
+    step: Step, platform: Platform, root: Root, before: Environment | None, inputs: PythonInputs
 ) -> StepRequest:
     return StepRequest(
         step=step.name,

@@ -30,6 +30,22 @@ def test_the_smallest_lock(golden: Golden) -> None:
     golden("lock/empty.lock", dump_lock(Lock(project="x", inputs={}, bases={}, steps={}, data={})))
 
 
+def test_a_lock_of_an_image_base(golden: Golden) -> None:
+    lock = Lock(project="x", inputs={}, bases={"cuda": locks.image_base()}, steps={}, data={})
+    text = dump_lock(lock)
+    golden("lock/image.lock", text)
+    assert parse_lock(text) == lock
+
+
+def test_what_changed_in_an_image_base(golden: Golden) -> None:
+    before = Lock(project="x", inputs={}, bases={"cuda": locks.image_base()}, steps={}, data={})
+    base, root = locks.image_base(), locks.image_root()
+    env = {**root.env, "CUDA_VERSION": "12.9.0", "NEW": "1"}
+    root = replace(root, manifest=locks.digest("other"), env=env, user="", glibc="2.40")
+    base = replace(base, image="nvcr.io/nvidia/cuda:12.9.0", roots={locks.AMD64: root})
+    golden("lock/changed-image.txt", "\n".join(diff_lines(diff(before, replace(before, bases={"cuda": base})))) + "\n")
+
+
 def test_what_changed(golden: Golden) -> None:
     golden("lock/changed.txt", "\n".join(diff_lines(diff(locks.churn(), _changed()))) + "\n")
 
@@ -48,7 +64,7 @@ def test_what_changed_on_one_platform_and_between_platforms(golden: Golden) -> N
 def _changed() -> Lock:
     before = locks.churn()
     slim, train, clean, raw = before.bases["slim"], before.steps["train"], before.steps["clean"], before.data["raw"]
-    root = slim.roots[locks.AMD64]
+    root = locks.debian_root(slim, locks.AMD64)
     packages = (
         replace(root.packages[0], version="2.36-9+deb12u10"),
         root.packages[2],

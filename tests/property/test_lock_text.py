@@ -21,6 +21,8 @@ from repro_env.lock.model import (
     DebianRoot,
     DebianSource,
     Environment,
+    ImageLayer,
+    ImageRoot,
     Lock,
     LockedBase,
     LockedData,
@@ -79,14 +81,34 @@ roots = st.builds(
 )
 
 
+image_roots = st.builds(
+    ImageRoot,
+    manifest=digests,
+    config=digests,
+    glibc=texts,
+    python=st.just("3.12.3"),
+    interpreter=st.just("/usr/bin/python3.12"),
+    layers=st.lists(
+        st.builds(ImageLayer, media_type=texts, digest=digests, size=sizes, diff_id=digests), max_size=3
+    ).map(tuple),
+    user=texts,
+    env=st.dictionaries(strings.filter(lambda name: bool(name) and "=" not in name), strings, max_size=3),
+)
+
+
+@st.composite
+def some_bases(draw: st.DrawFn, name: str, found: set[Platform]) -> LockedBase:
+    if draw(st.booleans()):
+        made = {platform: draw(image_roots) for platform in found}
+        return LockedBase(name=name, image="ghcr.io/a/b:1", index=draw(st.none() | digests), roots=made)
+    return LockedBase(name=name, suite=draw(texts), roots={platform: draw(roots) for platform in found})
+
+
 @st.composite
 def some_locks(draw: st.DrawFn) -> Lock:
     """Draw a lock whose references all lead somewhere."""
     found = draw(st.sets(platforms, min_size=1))
-    bases = {
-        name: LockedBase(name=name, suite=draw(texts), roots={platform: draw(roots) for platform in found})
-        for name in draw(st.lists(names, min_size=1, max_size=2, unique=True))
-    }
+    bases = {name: draw(some_bases(name, found)) for name in draw(st.lists(names, min_size=1, max_size=2, unique=True))}
     data = {
         name: LockedData(
             name=name,

@@ -7,6 +7,8 @@ from repro_env.lock.model import (
     DebianRoot,
     DebianSource,
     Environment,
+    ImageLayer,
+    ImageRoot,
     Lock,
     LockedBase,
     LockedData,
@@ -68,6 +70,42 @@ def root(architecture: str = "amd64") -> DebianRoot:
             debian_package("tzdata", "2025a-0+deb12u1", architecture="all"),
         ),
     )
+
+
+def debian_root(base: LockedBase, platform: Platform) -> DebianRoot:
+    """Return a base's pins on one platform, which are of Debian packages."""
+    found = base.roots[platform]
+    assert isinstance(found, DebianRoot)
+    return found
+
+
+def image_root() -> ImageRoot:
+    """Return an image base's pins on one platform."""
+    layers = tuple(
+        ImageLayer(
+            media_type=f"application/vnd.oci.image.layer.v1.tar+{kind}",
+            digest=digest(f"layer {kind}"),
+            size=1 << 20,
+            diff_id=digest(f"tar {kind}"),
+        )
+        for kind in ("gzip", "zstd")
+    )
+    return ImageRoot(
+        manifest=digest("manifest"),
+        config=digest("config"),
+        glibc="2.39",
+        python="3.12.3",
+        interpreter="/usr/bin/python3.12",
+        layers=layers,
+        user="ubuntu",
+        env={"PATH": "/usr/local/cuda/bin:/usr/bin", "CUDA_VERSION": "12.8.1", "NVIDIA_REQUIRE_CUDA": "cuda>=12.8"},
+    )
+
+
+def image_base() -> LockedBase:
+    """Return a base that is an image."""
+    roots = {AMD64: image_root()}
+    return LockedBase(name="cuda", image="nvcr.io/nvidia/cuda:12.8.1", index=digest("index"), roots=roots)
 
 
 def churn(platforms: tuple[Platform, ...] = (AMD64,)) -> Lock:

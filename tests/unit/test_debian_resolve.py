@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from debmaker import ArchiveMaker, Signer, stanza_of
+from locks import debian_root
 from loopback import Fault, Server, serve
 
 from repro_env.config.model import DebianBase
@@ -102,12 +103,12 @@ def world(tmp_path: Path, store: Store, signer: Signer, monkeypatch: pytest.Monk
 
 
 def versions(base: LockedBase, platform: Platform = AMD64) -> dict[str, str]:
-    return {package.name: package.version for package in base.roots[platform].packages}
+    return {package.name: package.version for package in debian_root(base, platform).packages}
 
 
 def test_a_base_is_pinned_whole(world: World) -> None:
     base = world.resolve("extra", python=True, platforms=(AMD64, ARM64))
-    root = base.roots[AMD64]
+    root = debian_root(base, AMD64)
     assert (base.name, base.suite, root.glibc, root.python) == ("slim", "tiny", "2.36", "3.11.2")
     assert [package.name for package in root.packages] == sorted(package.name for package in root.packages)
     assert {package.name for package in root.packages if package.extra} == {"extra", "helper"}
@@ -137,7 +138,7 @@ def test_security_and_updates_count(world: World) -> None:
     base = world.resolve()
     assert versions(base)["libc6"] == "2.36-9+deb12u1"
     assert versions(base)["tzdata"] == "2.0-1"
-    pinned = next(package for package in base.roots[AMD64].packages if package.name == "libc6")
+    pinned = next(package for package in debian_root(base, AMD64).packages if package.name == "libc6")
     assert pinned.url.startswith(f"{world.server.url}/debian-security/pool/")
 
 
@@ -149,8 +150,8 @@ def test_the_standard_set_does_not_depend_on_what_is_added(world: World) -> None
     ]
     world.publish()
     alone, more = world.resolve(), world.resolve("zz-tool", "extra")
-    standard = [package for package in more.roots[AMD64].packages if not package.extra]
-    assert standard == list(alone.roots[AMD64].packages)
+    standard = [package for package in debian_root(more, AMD64).packages if not package.extra]
+    assert standard == list(debian_root(alone, AMD64).packages)
 
 
 def test_the_same_request_gives_the_same_pins(world: World) -> None:
@@ -158,7 +159,7 @@ def test_the_same_request_gives_the_same_pins(world: World) -> None:
 
 
 def test_a_package_that_is_standard_anyway_is_no_extra(world: World) -> None:
-    assert not any(package.extra for package in world.resolve("bash").roots[AMD64].packages)
+    assert not any(package.extra for package in debian_root(world.resolve("bash"), AMD64).packages)
 
 
 def test_a_virtual_package_must_leave_no_choice(world: World) -> None:
@@ -187,7 +188,7 @@ def test_a_platform_without_packages(world: World) -> None:
 def test_the_bases_mirror_goes_before_the_users(world: World, tmp_path: Path) -> None:
     (tmp_path / "debian").rename(tmp_path / "elsewhere")
     base = world.resolve(mirror=f"{world.server.url}/elsewhere/")
-    assert base.roots[AMD64].sources[0].url == f"{world.server.url}/elsewhere"
+    assert debian_root(base, AMD64).sources[0].url == f"{world.server.url}/elsewhere"
 
 
 def test_no_credential_is_pinned(world: World) -> None:
@@ -219,7 +220,7 @@ def test_pins_are_kept_from_the_store(world: World) -> None:
     upgrade_archive(world)
     kept = world.resolve("extra", previous=before)
     assert versions(kept)["bash"] == "1.0-1"
-    assert kept.roots[AMD64].sources == before.roots[AMD64].sources
+    assert debian_root(kept, AMD64).sources == debian_root(before, AMD64).sources
     assert world.resolve(previous=before) == before
 
 
@@ -242,7 +243,7 @@ def test_pins_are_kept_by_hash_from_the_mirror(world: World) -> None:
     """The mirror has moved on, keeps the older index by its hash, and the store knows the older release alone."""
     before = world.resolve()
     upgrade_archive(world)
-    for source in before.roots[AMD64].sources:
+    for source in debian_root(before, AMD64).sources:
         world.store.blob(source.index).unlink(missing_ok=True)
     assert world.resolve(previous=before) == before
 

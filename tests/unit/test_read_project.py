@@ -199,14 +199,34 @@ BAD: dict[str, tuple[str, list[str]]] = {
         ],
     ),
     "image base": (
+        changed('mirror = "http://mirror.example/debian"', 'image = "Not:an:Image"'),
+        [
+            "6: base.slim.debian: does not go with image: a base is made of Debian packages or is an image",
+            "7: base.slim.packages: does not go with image: a base is made of Debian packages or is an image",
+            "8: base.slim.image: 'Not:an:Image' is not an image reference such as docker.io/library/python:3.12: "
+            "a repository is lower-case words with /, ., _ or - between them",
+        ],
+    ),
+    "what is said of an image": (
         changed(
-            'debian = "bookworm"\npackages = ["libgomp1"]\nmirror = "http://mirror.example/debian"', 'image = "x:1"'
+            'debian = "bookworm"\npackages = ["libgomp1"]\nmirror = "http://mirror.example/debian"',
+            'image = "x:1"\npython = "3.12.3"\n[base.other]\nimage = "x:1"\nglibc = "2.39"\npython = "3.12"',
         ),
-        ["6: base.slim.image: is not supported by this version of repro"],
+        [
+            "7: base.slim.python: goes with glibc: say both, or neither, and both are read out of the image",
+            '11: base.other.python: expected a full version such as "3.12.3", found "3.12"',
+        ],
+    ),
+    "what is said of an image, of packages": (
+        changed('mirror = "http://mirror.example/debian"', 'glibc = "3"'),
+        ["8: base.slim.glibc: is for a base that is an image: the packages decide it here"],
     ),
     "base without suite": (
         changed('debian = "bookworm"\n', ""),
-        ['5: base.slim.debian: missing (name a suite, such as debian = "bookworm")'],
+        [
+            '5: base.slim.debian: missing (name a suite, such as debian = "bookworm", '
+            'or an image = "REGISTRY/REPOSITORY:TAG")'
+        ],
     ),
     "debian packages": (
         changed('["libgomp1"]', '["libgomp1=12", "libgl1", "libgl1"]'),

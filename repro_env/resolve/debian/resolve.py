@@ -67,7 +67,7 @@ def resolve_base(
     roots = {}
     for platform in platforms:
         pinned = kept.roots.get(platform) if kept else None
-        indexes = _indexes(base, platform, archive, pinned)
+        indexes = _indexes(base, platform, archive, pinned if isinstance(pinned, DebianRoot) else None)
         roots[platform] = _root(base, platform, indexes, python=python)
     return LockedBase(name=base.name, suite=base.debian, roots=roots)
 
