@@ -67,7 +67,7 @@ def repro(directory: str) -> None:
 def run() -> int:
     """Run the command line that this process was started with and return its exit status. Errors: `ReproError`."""
     try:
-        status = repro.main(standalone_mode=False)
+        status = repro.main(prog_name="repro", standalone_mode=False)
     except click.UsageError as error:
         path = error.ctx.command_path if error.ctx else "repro"
         raise UsageError(error.format_message().removesuffix("."), hint=f"see `{path} --help`") from error

@@ -57,7 +57,7 @@ class Run:
         self._lock = fresh_lock(workspace)
         self._step = self._lock.steps[step]
         self._platform = this_platform(self._step)
-        self._runtime = choose(runtimes_of(store), asked=runtime)
+        self._runtime = choose(runtimes_of(store, report), asked=runtime)
         self._verifier = Verifier(workspace, self._lock, list_runs(workspace.root), report)
 
     def prepare(self) -> Prepared:
