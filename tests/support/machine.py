@@ -88,7 +88,7 @@ def _gpu() -> str | None:
 PROBES: dict[str, Callable[[], str | None]] = {
     "docker": _answers("docker", "info"),
     "podman": _answers("podman", "info"),
-    "bwrap": _answers("bwrap", "--ro-bind", "/", "/", "--unshare-all", "true"),
+    "bwrap": _answers("bwrap", "--ro-bind", "/", "/", "--unshare-all", "--proc", "/proc", "--dev", "/dev", "true"),
     "network": _network,
     "gpu": _gpu,
 }
