@@ -11,9 +11,10 @@ from layers import INFO, PYTHON, SITE, files_of, keep_wheel, layer_of, raw_wheel
 from wheelmaker import WheelRecipe, make_wheel, simple_wheel
 
 from repro_env.errors import BuildError, IntegrityError, StoreError
+from repro_env.image import tar
 from repro_env.image import wheel_layer as module
 from repro_env.image.store import Store
-from repro_env.image.wheel_layer import merge_paths, parents, wheel_layer
+from repro_env.image.wheel_layer import merge_paths, wheel_layer
 from repro_env.values import PythonVersion
 
 
@@ -33,7 +34,7 @@ def test_a_layer_holds_the_wheels_files(store: Store, tmp_path: Path) -> None:
     assert {found[path].mode for path in found if path.endswith("tool")} == {0o755}
     assert {entry.mode for path, entry in found.items() if not path.endswith("tool")} == {0o644}
     directories = {path: entry.mode for path, entry in read_layer(store, made.layer).items() if path not in found}
-    assert set(directories) == parents(found)
+    assert set(directories) == tar.parents(found)
     assert set(directories.values()) == {0o755}
 
 
