@@ -18,7 +18,7 @@ sources := repro_env tests $(wildcard benchmarks) $(wildcard tools/*.py)
 # A hung test shows where it hangs instead of ending the job in silence.
 pytest := $(bin)/python -m pytest -o faulthandler_timeout=600 -n $(WORKERS) --dist loadgroup
 
-.PHONY: help test prepare venv lint format unit soak bench golden clean
+.PHONY: help test prepare venv lint format unit soak bench docs golden clean
 
 help: ## what can be made
 	@sed -nE 's/^([a-z]+):.*## (.*)/make \1\t\2/p' Makefile | expand -t 16
@@ -55,6 +55,9 @@ golden: $(installed) ## write the golden files anew; review the difference
 
 bench: $(installed) ## the benchmarks, side by side with peers, into docs/benchmarks.md
 	$(bin)/python benchmarks/run.py $(ARGS)
+
+docs: $(installed) ## the reference pages that are written from the program itself
+	$(bin)/python tools/write_reference.py
 
 clean: ## remove what the targets above made here; caches outside this directory stay
 	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
