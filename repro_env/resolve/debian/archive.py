@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import lzma
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -163,7 +164,8 @@ class Archive:
         if self.store.has(source.release):
             kept = self.store.read(source.release)
             yield suite.url, read_release(kept, place="the release in the store", codename=source.suite)
-        yield suite.url, self.release(suite)
+        with contextlib.suppress(ResolutionError, IntegrityError):  # a mirror may have moved an old suite away
+            yield suite.url, self.release(suite)
         for root in _pictures(self.mirrors.snapshot, suite.archive, source.date):
             place = f"{root}dists/{source.suite}/InRelease"
             try:
