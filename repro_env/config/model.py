@@ -62,7 +62,8 @@ class Step:
     """One command with its own environment, inputs and outputs.
 
     `inputs` are data names and `STEP.OUTPUT` references; `outputs` maps a name to a path relative to the project;
-    `code` are globs relative to the project, or None for what git tracks.
+    `code` are globs relative to the project, or None for what git tracks. With `bytecode` the image holds its Python
+    compiled, too.
     """
 
     name: str
@@ -74,6 +75,7 @@ class Step:
     code: tuple[str, ...] | None = None
     env: Mapping[str, str] = field(default_factory=dict)
     network: bool = False
+    bytecode: bool = False
 
     @property
     def upstream(self) -> tuple[str, ...]:

@@ -32,6 +32,7 @@ _STEP_KEYS = (
     "code",
     "env",
     "network",
+    "bytecode",
 )
 
 
@@ -162,4 +163,5 @@ def _step(name: str, table: Table) -> Step:
         code=table.texts("code", check=checks.glob) if table.has("code") else None,
         env=table.text_map("env", check_name=checks.variable_name, convert=checks.word),
         network=table.flag("network"),
+        bytecode=table.flag("bytecode"),
     )

@@ -23,7 +23,7 @@ _PAIR = re.compile(rf"({_KEY}) = (.+)")
 _SCALAR_PAIR = re.compile(rf"({_KEY}) = ({_STRING}|{_INTEGER}|true)")
 _COMMENT = re.compile(r"#[^\x00-\x1f\x7f]*")
 
-_BLOCK = "[[package]]"
+_BLOCKS = {"[[interpreter]]": "interpreter", "[[package]]": "package"}
 
 
 class _ShapeError(Exception):
@@ -49,26 +49,26 @@ class _Reader:
         self.root: dict[str, Any] = {}
         self._table = self.root
         self._headed = {id(self.root)}  # tables that a header may add to: not the inline ones
-        self._blocks: list[dict[str, Any]] | None = None
+        self._blocks: dict[str, list[dict[str, Any]]] = {}
 
     def read(self, line: str, following: Iterator[str]) -> None:
         """Take one line, and those that belong to it."""
         if pair := _PAIR.fullmatch(line):
             key, value = pair.groups()
             _add(self._table, _text(key), _items(following) if value == "[" else _value(value))
-        elif line == _BLOCK:
-            self._block()
+        elif line in _BLOCKS:
+            self._block(_BLOCKS[line])
         elif line.startswith("["):
             self._header(line)
         elif line and not _COMMENT.fullmatch(line):
             raise _ShapeError
 
-    def _block(self) -> None:
-        if self._blocks is None:
-            self._blocks = []
-            _add(self.root, "package", self._blocks)
+    def _block(self, name: str) -> None:
+        if name not in self._blocks:
+            self._blocks[name] = []
+            _add(self.root, name, self._blocks[name])
         self._table = {}
-        self._blocks.append(self._table)
+        self._blocks[name].append(self._table)
 
     def _header(self, line: str) -> None:
         keys = _KEYS.findall(line)

@@ -145,16 +145,22 @@ def _step(subject: str, before: LockedStep, after: LockedStep) -> Iterator[Chang
     yield from _setting(subject, "code", _code(before), _code(after))
     yield from _settings(subject, "env ", before.env, after.env)
     yield from _setting(subject, "network", _yes(before.network), _yes(after.network))
+    yield from _setting(subject, "bytecode", _yes(before.bytecode), _yes(after.bytecode))
     yield from _by_platform(subject, before.environments, after.environments, _environment)
 
 
 def _environment(subject: str, before: Environment, after: Environment) -> Iterator[Change]:
     yield from _setting(subject, "interpreter", before.interpreter, after.interpreter)
+    yield from _setting(subject, "interpreter's origin", _origin(before), _origin(after))
     versions = ({wheel.name: (wheel.version, wheel.sha256.short) for wheel in env.wheels} for env in (before, after))
     yield from _packages(subject, *versions)
     yield from _setting(subject, "layout", str(before.layout), str(after.layout))
     if before.image and after.image:
         yield from _setting(subject, "environment image", before.image.short, after.image.short)
+
+
+def _origin(environment: Environment) -> str:
+    return "the base" if environment.archive is None else environment.archive.sha256.short
 
 
 def _code(step: LockedStep) -> str:

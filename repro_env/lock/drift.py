@@ -9,7 +9,7 @@ from repro_env.config.model import Base, ImageBase, Project, Step
 from repro_env.lock.model import DebianRoot, Environment, Lock, LockedBase, LockedStep
 from repro_env.values import Digest, Platform
 
-_COMPARED = ("base", "python", "command", "inputs", "outputs", "code", "env", "network")
+_COMPARED = ("base", "python", "command", "inputs", "outputs", "code", "env", "network", "bytecode")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +51,7 @@ def locked_step(step: Step, environments: Mapping[Platform, Environment]) -> Loc
         code=step.code,
         env=step.env,
         network=step.network,
+        bytecode=step.bytecode,
         environments=environments,
     )
 

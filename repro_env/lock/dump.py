@@ -14,6 +14,7 @@ from repro_env.lock.model import (
     DebianSource,
     Environment,
     ImageRoot,
+    Interpreter,
     Lock,
     LockedBase,
     LockedData,
@@ -34,7 +35,7 @@ def dump_lock(lock: Lock) -> str:
     """Return the canonical text. Two locks that are equal give equal texts, and `parse_lock` gives the lock back.
 
     One wheel (name, version, SHA-256) that is given with several URLs is written with the first of them in sorted
-    order: the hash is the identity.
+    order, and so is an interpreter: the hash is the identity.
     """
     wheels = {(wheel.name, wheel.version, wheel.sha256): wheel for wheel in reversed(lock.wheels)}
     listed = tuple(sorted(wheels.values()))
@@ -42,6 +43,8 @@ def dump_lock(lock: Lock) -> str:
     blocks = [_head(lock)]
     for base_name in sorted(lock.bases):
         blocks.extend(_base(lock.bases[base_name]))
+    interpreters = {one.sha256: one for one in reversed(lock.interpreters)}
+    blocks.extend(_interpreter(one) for one in sorted(interpreters.values()))
     blocks.extend(_wheel(wheel) for wheel in listed)
     for step_name in sorted(lock.steps):
         blocks.extend(_step(lock.steps[step_name], names))
@@ -151,6 +154,16 @@ def _source(source: DebianSource) -> str:
     )
 
 
+def _interpreter(interpreter: Interpreter) -> list[str]:
+    return [
+        "[[interpreter]]",
+        f"version = {_string(interpreter.version)}",
+        f"url = {_string(interpreter.url)}",
+        f"sha256 = {_string(interpreter.sha256.hex)}",
+        f"size = {interpreter.size}",
+    ]
+
+
 def _wheel(wheel: Wheel) -> list[str]:
     return [
         "[[package]]",
@@ -180,6 +193,8 @@ def _step(step: LockedStep, names: Mapping[tuple[str, str, str], str]) -> Iterat
         lines.append(f"env = {_inline(step.env, in_order=False)}")
     if step.network:
         lines.append("network = true")
+    if step.bytecode:
+        lines.append("bytecode = true")
     yield lines
     for platform in sorted(step.environments):
         yield [_header("step", step.name, str(platform)), *_environment(step.environments[platform], names)]
@@ -187,6 +202,8 @@ def _step(step: LockedStep, names: Mapping[tuple[str, str, str], str]) -> Iterat
 
 def _environment(environment: Environment, names: Mapping[tuple[str, str, str], str]) -> Iterator[str]:
     yield f"interpreter = {_string(environment.interpreter)}"
+    if environment.archive is not None:
+        yield f"archive = {_string(str(environment.archive.sha256))}"
     yield f"layout = {environment.layout}"
     if environment.image is not None:
         yield f"environment = {_string(str(environment.image))}"

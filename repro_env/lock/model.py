@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from urllib.parse import unquote
 
 from repro_env.values import Digest, Platform, PythonVersion
 
@@ -122,16 +123,35 @@ class Wheel:
         return f"{self.name}=={self.version} sha256:{self.sha256.short}"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class Interpreter:
+    """A Python that a step brings along, shared by all steps that use it: one archive of python-build-standalone.
+
+    `version` is the full one; `url` is a hint, `sha256` the identity of the archive, `size` in bytes.
+    """
+
+    version: str
+    url: str
+    sha256: Digest
+    size: int
+
+    @property
+    def file(self) -> str:
+        """The archive's file name, for people."""
+        return unquote(self.url.rpartition("/")[2])
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Environment:
     """A step's Python environment on one platform.
 
-    `interpreter` is the full version; `layout` that of the layers; `image` the digest of the environment image's
-    manifest, once built.
+    `interpreter` is the full version; `archive` is where it comes from, None for the base's own; `layout` that of the
+    layers; `image` the digest of the environment image's manifest, once built.
     """
 
     interpreter: str
     wheels: tuple[Wheel, ...]  # sorted by name
+    archive: Interpreter | None = None
     layout: int = LAYOUT
     image: Digest | None = None
 
@@ -149,6 +169,7 @@ class LockedStep:
     code: tuple[str, ...] | None = None
     env: Mapping[str, str] = field(default_factory=dict)
     network: bool = False
+    bytecode: bool = False
     environments: Mapping[Platform, Environment] = field(default_factory=dict)
 
     @property
@@ -187,10 +208,13 @@ class Lock:
     @property
     def wheels(self) -> tuple[Wheel, ...]:
         """Every distribution file that any step uses, each once, sorted."""
-        found = {
-            wheel
-            for step in self.steps.values()
-            for environment in step.environments.values()
-            for wheel in environment.wheels
-        }
-        return tuple(sorted(found))
+        return tuple(sorted({wheel for environment in self._environments for wheel in environment.wheels}))
+
+    @property
+    def interpreters(self) -> tuple[Interpreter, ...]:
+        """Every Python that any step brings along, each once, sorted."""
+        return tuple(sorted({one.archive for one in self._environments if one.archive is not None}))
+
+    @property
+    def _environments(self) -> Iterator[Environment]:
+        return (environment for step in self.steps.values() for environment in step.environments.values())

@@ -23,6 +23,7 @@ from repro_env.lock.model import (
     Environment,
     ImageLayer,
     ImageRoot,
+    Interpreter,
     Lock,
     LockedBase,
     LockedData,
@@ -86,7 +87,7 @@ def _lock(fields: Fields, file: str) -> Lock:
     project = fields.parsed("project", check_identifier)
     inputs = _inputs(fields)
     bases = {name: _base(name, inner) for name, inner in fields.tables("base")}
-    wheels = _Wheels(fields.items("package") if fields.has("package") else [])
+    wheels = _Wheels(fields.items("package") if fields.has("package") else [], _interpreters(fields))
     steps = {name: _step(name, inner, wheels, file) for name, inner in fields.tables("step")}
     data = {name: _data(name, inner) for name, inner in fields.tables("data")}
     fields.done()
@@ -177,10 +178,28 @@ def _debian_package(fields: Fields) -> DebianPackage:
     return package
 
 
-class _Wheels:
-    """The `[[package]]` blocks by the references that steps name them with."""
+def _interpreters(fields: Fields) -> Mapping[Digest, Interpreter]:
+    """Return the `[[interpreter]]` blocks by their digests, which is how steps name them."""
+    found = list(_each(fields, "interpreter", _interpreter)) if fields.has("interpreter") else []
+    return {one.sha256: one for one in found}
 
-    def __init__(self, blocks: list[Any]) -> None:
+
+def _interpreter(fields: Fields) -> Interpreter:
+    interpreter = Interpreter(
+        version=fields.text("version"),
+        url=fields.text("url"),
+        sha256=fields.parsed("sha256", Digest),
+        size=fields.number("size"),
+    )
+    fields.done()
+    return interpreter
+
+
+class _Wheels:
+    """The `[[package]]` blocks by the references that steps name them with, and the interpreters that they bring."""
+
+    def __init__(self, blocks: list[Any], interpreters: Mapping[Digest, Interpreter]) -> None:
+        self.interpreters = interpreters
         self._by_reference: dict[str, Wheel | None] = {}  # None: several share the short reference
         for index, values in enumerate(blocks):
             wheel = _wheel(Fields(values, ("package", index)))
@@ -224,6 +243,7 @@ def _step(name: str, fields: Fields, wheels: _Wheels, file: str) -> LockedStep:
         code=fields.texts("code", check=checks.glob) if fields.has("code") else None,
         env=_env(fields) if fields.has("env") else {},
         network=fields.flag("network"),
+        bytecode=fields.flag("bytecode"),
         environments={_platform(key, inner): _environment(inner, python, wheels, file) for key, inner in fields.rest()},
     )
     fields.done()
@@ -249,11 +269,19 @@ def _environment(fields: Fields, python: PythonVersion, wheels: _Wheels, file: s
     environment = Environment(
         interpreter=interpreter,
         wheels=tuple(sorted(found)),
+        archive=_archive(fields, interpreter, wheels) if fields.has("archive") else None,
         layout=layout,
         image=fields.parsed("environment", Digest.parse) if fields.has("environment") else None,
     )
     fields.done()
     return environment
+
+
+def _archive(fields: Fields, version: str, wheels: _Wheels) -> Interpreter:
+    found = wheels.interpreters.get(fields.parsed("archive", Digest.parse))
+    if found is None or found.version != version:
+        raise fields.fail("archive", f'there is no [[interpreter]] of it that is Python "{version}"')
+    return found
 
 
 def _data(name: str, fields: Fields) -> LockedData:

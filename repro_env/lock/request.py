@@ -89,6 +89,8 @@ def _step(step: Step, python: Digest) -> Digest:
             "code": step.code,
             "env": dict(step.env),
             "network": step.network,
+            # A key of a later version is here only where it is used, so that it makes no lock stale.
+            **({"bytecode": True} if step.bytecode else {}),
         }
     )
 

@@ -23,6 +23,7 @@ from repro_env.lock.model import (
     Environment,
     ImageLayer,
     ImageRoot,
+    Interpreter,
     Lock,
     LockedBase,
     LockedData,
@@ -150,14 +151,28 @@ def some_steps(
         code=draw(st.none() | st.lists(paths, max_size=2).map(tuple)),
         env=draw(st.dictionaries(variables, strings, max_size=2)),
         network=draw(st.booleans()),
+        bytecode=draw(st.booleans()),
         environments={
             platform: Environment(
-                interpreter=f"{python}.{draw(st.integers(0, 20))}",
+                interpreter=(version := f"{python}.{draw(st.integers(0, 20))}"),
                 wheels=tuple(sorted(draw(chosen))),
+                archive=draw(st.none() | some_interpreters(version)),
                 image=draw(st.none() | digests),
             )
             for platform in found
         },
+    )
+
+
+def some_interpreters(version: str) -> st.SearchStrategy[Interpreter]:
+    """Draw archives of one version, each the same wherever it is drawn, as the hash is what names it."""
+    return st.integers(1, 2).map(
+        lambda number: Interpreter(
+            version=version,
+            url=f"https://releases.example/{number}/cpython-{version}%2B{number}.tar.gz",
+            sha256=Digest.of(f"{version} {number}".encode()),
+            size=number,
+        )
     )
 
 
@@ -206,6 +221,7 @@ PIECES = (
     "[",
     "]",
     "[[package]]",
+    "[[interpreter]]",
     ", ",
     " = ",
     "=",

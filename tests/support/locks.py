@@ -9,6 +9,7 @@ from repro_env.lock.model import (
     Environment,
     ImageLayer,
     ImageRoot,
+    Interpreter,
     Lock,
     LockedBase,
     LockedData,
@@ -31,6 +32,13 @@ def wheel(name: str, version: str, *, content: str = "") -> Wheel:
     file = f"{name.replace('-', '_')}-{version}-py3-none-any.whl"
     url = f"https://files.example/{file}"
     return Wheel(name=name, version=version, file=file, url=url, sha256=digest(file + content), size=1000 + len(file))
+
+
+def interpreter(version: str = "3.12.11", machine: str = "x86_64") -> Interpreter:
+    """Return a Python that a step brings along."""
+    file = f"cpython-{version}%2B20250712-{machine}-unknown-linux-gnu-install_only_stripped.tar.gz"
+    url = f"https://releases.example/20250712/{file}"
+    return Interpreter(version=version, url=url, sha256=digest(file), size=30_000_000)
 
 
 def debian_package(name: str, version: str, *, architecture: str = "amd64", extra: bool = False) -> DebianPackage:
