@@ -12,6 +12,7 @@ from pathlib import Path
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
 from repro_env.edges import files, process
+from repro_env.edges.http_pool import system_has_certificates
 from repro_env.edges.report import Reporter, Task
 from repro_env.errors import FetchError, ReproError, ResolutionError, ToolError
 from repro_env.image.store import Store
@@ -140,8 +141,14 @@ def uv_program() -> str:
 
 
 def uv_environment() -> dict[str, str]:
-    """Return the environment that uv runs in: the user's, without what would change the form of uv's answer."""
+    """Return the environment that uv runs in: the user's, without what would change the form of uv's answer.
+
+    The machine's certificate authorities count, as they do for every other connection that is made here.
+    """
     environment = process.base_environment(UV_NO_PROGRESS="1", UV_PYTHON_DOWNLOADS="never", NO_COLOR="1")
+    if system_has_certificates():
+        for name in ("UV_SYSTEM_CERTS", "UV_NATIVE_TLS"):  # the second is its name in older versions of uv
+            environment.setdefault(name, "1")
     return {name: value for name, value in environment.items() if name not in _UNWANTED}
 
 
