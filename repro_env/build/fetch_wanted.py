@@ -48,8 +48,9 @@ def wanted_of_lock(
         environment, root = _pins(lock, name, platform)
         for wheel in environment.wheels:
             wanted.setdefault(wheel.sha256.hex, wanted_wheel(wheel, places=places, pages=pages))
-        for package in root.packages if isinstance(root, DebianRoot) else ():
-            wanted.setdefault(package.sha256.hex, wanted_deb(package, root, places=places))
+        if isinstance(root, DebianRoot):
+            for package in root.packages:
+                wanted.setdefault(package.sha256.hex, wanted_deb(package, root, places=places))
     return list(wanted.values())
 
 

@@ -10,7 +10,7 @@ import base64
 import netrc
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import SplitResult, unquote, urlsplit
@@ -58,6 +58,10 @@ class Credentials:
         if found is None:
             return None
         return "Basic " + base64.b64encode(":".join(found).encode()).decode("ascii")
+
+    def answer(self, client: object, url: str, challenges: Sequence[str], sent: str | None) -> bool:  # noqa: ARG002
+        """Return that nothing better is known: what there is was sent with the first request."""
+        return False
 
     def _learn(self, index: Index, environ: Mapping[str, str]) -> None:
         try:

@@ -4,31 +4,43 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 from repro_env import __version__
 from repro_env.edges.credentials import Credentials, Index
 from repro_env.edges.http import Body
-from repro_env.edges.http_errors import TransientError, connection_failure, status_failure, unsupported
+from repro_env.edges.http_body import HttpBody, read_all
+from repro_env.edges.http_errors import (
+    TransientError,
+    connection_failure,
+    may_pass,
+    status_failure,
+    unsupported,
+    verb,
+)
 from repro_env.edges.http_files import open_file
 from repro_env.errors import FetchError
-from repro_env.values import format_size, strip_credentials
+from repro_env.values import strip_credentials
 
 if TYPE_CHECKING:
     import urllib3
 
-_CHUNK = 1 << 18
 _CONNECTIONS = 16  # kept open for each host
 _REDIRECTS = 10
 _REDIRECTING = frozenset({301, 302, 303, 307, 308})
-_PARTIAL, _OK, _UNSATISFIABLE = 206, 200, 416
-_CONTENT_RANGE = re.compile(r"bytes (\d+)-")
+_KEEPING_THE_METHOD = frozenset({307, 308})  # RFC 9110, sections 15.4.8 and 15.4.9
+_PARTIAL, _OK, _UNSATISFIABLE, _DENIED = 206, 200, 416, 401
+_ANSWER_LIMIT = 8 << 20  # bytes of an answer that is read whole
+
+
+def _no_certificates(_host: str) -> Path | None:
+    return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,11 +58,35 @@ class Limits:
     retry_after: float = 60
 
 
+class Authority(Protocol):
+    """Who knows what a host is to be told of the user. `edges.credentials.Credentials` is one."""
+
+    def header(self, url: str) -> str | None:
+        """Return the value of `Authorization` for this URL, or None."""
+
+    def answer(self, client: HttpClient, url: str, challenges: Sequence[str], sent: str | None) -> bool:
+        """Take the `WWW-Authenticate` values of a 401 and say whether asking again, once, may end better.
+
+        `sent` is the header that was refused. What has to be asked of others for it goes through `client`.
+        """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """A server's whole answer: its status, its headers and its body."""
+
+    status: int
+    reason: str
+    headers: Mapping[str, str]  # names in lower case
+    body: bytes
+
+
 class HttpClient:
     """`edges.http.Http` over urllib3. Safe to use from several threads.
 
     Certificates are checked against `SSL_CERT_FILE`, `REQUESTS_CA_BUNDLE`, or the system's; proxies are those of
-    `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`. Credentials: see `edges.credentials`.
+    `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`. Credentials: see `edges.credentials`, or what `authority`
+    knows. `certificates` gives, for a host and port, the directory of certificates that are for it alone.
     """
 
     def __init__(
@@ -60,12 +96,15 @@ class HttpClient:
         indexes: Iterable[Index] = (),
         limits: Limits | None = None,
         sleep: Callable[[float], None] = time.sleep,
+        authority: Authority | None = None,
+        certificates: Callable[[str], Path | None] = _no_certificates,
     ) -> None:
         self._environ = os.environ if environ is None else environ
-        self._credentials = Credentials(self._environ, indexes)
+        self._authority = authority or Credentials(self._environ, indexes)
+        self._certificates = certificates
         self._limits = limits or Limits()
         self._sleep = sleep
-        self._pools: dict[tuple[str, bool], urllib3.PoolManager] = {}
+        self._pools: dict[tuple[str, bool, Path | None], urllib3.PoolManager] = {}
         self._making_pool = threading.Lock()
 
     def get(self, url: str, *, limit: int, accept: str = "*/*") -> bytes:
@@ -76,9 +115,9 @@ class HttpClient:
         for attempt in range(self._limits.attempts):
             try:
                 with self._opened(url, 0, accept) as body:
-                    return _read_all(body, url, limit)
+                    return read_all(body, url, limit)
             except TransientError as error:
-                self._wait(error, attempt)
+                self.wait(error, attempt)
         raise AssertionError("the last attempt raises")
 
     @contextlib.contextmanager
@@ -100,6 +139,43 @@ class HttpClient:
         length = response.headers.get("Content-Length", "")
         return int(length) if length.isdecimal() else None
 
+    def send(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        body: Callable[[], Iterable[bytes]] | None = None,
+        attempts: int | None = None,
+    ) -> Answer:
+        """Send a request and return the answer, whatever its status, once that is not one that may pass.
+
+        `body` gives the bytes to send, anew for each attempt; `headers` say how many they are. `attempts` are those for
+        failures that may pass (None: as many as the client is set to). Errors: `FetchError` when no answer came.
+        """
+        most = attempts or self._limits.attempts
+        for attempt in range(most):
+            try:
+                response = self._follow(method, url, headers or {}, body, any_status=True)
+                answer = HttpBody(response, url, self._limits.read)
+                try:
+                    content = read_all(answer, url, _ANSWER_LIMIT)
+                finally:
+                    answer.close()
+                found = {name.lower(): value for name, value in response.headers.items()}
+                return Answer(status=response.status, reason=response.reason or "", headers=found, body=content)
+            except TransientError as error:
+                self.wait(error, attempt, attempts=most)
+        raise AssertionError("the last attempt raises")
+
+    def wait(self, error: TransientError, attempt: int, *, attempts: int | None = None) -> None:
+        """Pause before the next attempt, `attempt` counting from 0, or raise the failure for good if there is none."""
+        most = min(attempts or self._limits.attempts, error.attempts or self._limits.attempts)
+        pause = self._limits.pause * 2**attempt if error.after is None else error.after
+        if attempt + 1 >= most or pause > self._limits.retry_after:
+            raise error.final() from None
+        self._sleep(pause)
+
     @contextlib.contextmanager
     def _opened(self, url: str, offset: int, accept: str) -> Iterator[Body]:
         if url.startswith("file:"):
@@ -112,7 +188,7 @@ class HttpClient:
             # What is there already is not a beginning of this content: the caller starts over.
             response.release_conn()
             response = self._answer("GET", url, {"Accept": accept})
-        body = _HttpBody(response, url, self._limits.read)
+        body = HttpBody(response, url, self._limits.read)
         try:
             yield body
         finally:
@@ -124,47 +200,72 @@ class HttpClient:
             try:
                 return self._follow(method, url, headers)
             except TransientError as error:
-                self._wait(error, attempt)
+                self.wait(error, attempt)
         raise AssertionError("the last attempt raises")
 
-    def _wait(self, error: TransientError, attempt: int) -> None:
-        """Pause before the next attempt, or raise the failure for good when there is none."""
-        attempts = min(self._limits.attempts, error.attempts or self._limits.attempts)
-        pause = self._limits.pause * 2**attempt if error.after is None else error.after
-        if attempt + 1 >= attempts or pause > self._limits.retry_after:
-            raise error.final() from None
-        self._sleep(pause)
-
-    def _follow(self, method: str, url: str, headers: Mapping[str, str]) -> urllib3.BaseHTTPResponse:
+    def _follow(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: Callable[[], Iterable[bytes]] | None = None,
+        *,
+        any_status: bool = False,
+    ) -> urllib3.BaseHTTPResponse:
         place = url
         for _ in range(_REDIRECTS):
-            response = self._once(method, place, headers)
+            response = self._authorised(method, place, headers, body)
             location = response.headers.get("Location")
-            if response.status not in _REDIRECTING or not location:
+            if response.status not in _redirecting(method) or not location:
                 if response.status in (_OK, _PARTIAL, _UNSATISFIABLE):
                     return response
-                raise self._refused(response, place)
+                if any_status and not may_pass(response.status):
+                    return response
+                raise self._refused(response, place, method)
             response.close()
             target = urljoin(place, location)
             if urlsplit(place).scheme == "https" and urlsplit(target).scheme != "https":
                 raise FetchError(
-                    f"cannot download {strip_credentials(url)}",
+                    f"cannot {verb(method)} {strip_credentials(url)}",
                     f"it redirects from https: to {strip_credentials(target)}, which is not encrypted",
                 )
             place = target
-        raise FetchError(f"cannot download {strip_credentials(url)}", f"it redirects more than {_REDIRECTS} times")
+        raise FetchError(
+            f"cannot {verb(method)} {strip_credentials(url)}", f"it redirects more than {_REDIRECTS} times"
+        )
 
-    def _refused(self, response: urllib3.BaseHTTPResponse, url: str) -> FetchError:
+    def _authorised(
+        self, method: str, url: str, headers: Mapping[str, str], body: Callable[[], Iterable[bytes]] | None
+    ) -> urllib3.BaseHTTPResponse:
+        """Send once, and once more if the authority has an answer to the server's challenge."""
+        _split(url)  # what is no URL is refused before anyone else reads it
+        sent = self._authority.header(url)
+        response = self._once(method, url, headers, body, sent)
+        if response.status != _DENIED:
+            return response
+        challenges = response.headers.getlist("WWW-Authenticate")
+        if not self._authority.answer(self, url, challenges, sent):
+            return response
+        response.drain_conn()
+        return self._once(method, url, headers, body, self._authority.header(url))
+
+    def _refused(self, response: urllib3.BaseHTTPResponse, url: str, method: str) -> FetchError:
         response.close()
         after = _retry_after(response.headers.get("Retry-After", ""))
-        return status_failure(response.status, response.reason or "", url, after)
+        return status_failure(response.status, response.reason or "", url, after, method=method)
 
-    def _once(self, method: str, url: str, headers: Mapping[str, str]) -> urllib3.BaseHTTPResponse:
+    def _once(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: Callable[[], Iterable[bytes]] | None,
+        credential: str | None,
+    ) -> urllib3.BaseHTTPResponse:
         import urllib3  # noqa: PLC0415 - what needs no network must not pay for it
 
         parts = _split(url)
         bare = parts._replace(netloc=parts.netloc.rpartition("@")[2], fragment="").geturl()
-        credential = self._credentials.header(url)
         try:
             return self._pool(parts).request(
                 method,
@@ -172,9 +273,10 @@ class HttpClient:
                 headers={
                     "User-Agent": f"repro/{__version__}",
                     "Accept-Encoding": "identity",
-                    **headers,
                     **({"Authorization": credential} if credential else {}),
+                    **headers,
                 },
+                body=None if body is None else body(),
                 preload_content=False,
                 decode_content=False,
                 redirect=False,
@@ -182,42 +284,24 @@ class HttpClient:
                 timeout=urllib3.Timeout(connect=self._limits.connect, read=self._limits.read),
             )
         except (urllib3.exceptions.HTTPError, OSError, UnicodeError) as error:
-            raise connection_failure(error, url, self._limits.read) from None
+            raise connection_failure(error, url, self._limits.read, method=method) from None
 
     def _pool(self, parts: SplitResult) -> urllib3.PoolManager:
         from repro_env.edges.http_pool import make_pool, proxy_of  # noqa: PLC0415 - as urllib3
 
         proxy = proxy_of(parts, self._environ)
         tls = parts.scheme == "https"
+        own = self._certificates(parts.netloc.rpartition("@")[2]) if tls else None
         with self._making_pool:
-            if (proxy, tls) not in self._pools:
-                self._pools[proxy, tls] = make_pool(proxy, self._environ, tls=tls, connections=_CONNECTIONS)
-            return self._pools[proxy, tls]
+            if (proxy, tls, own) not in self._pools:
+                pool = make_pool(proxy, self._environ, tls=tls, connections=_CONNECTIONS, certificates=own)
+                self._pools[proxy, tls, own] = pool
+            return self._pools[proxy, tls, own]
 
 
-class _HttpBody:
-    """A response being read."""
-
-    def __init__(self, response: urllib3.BaseHTTPResponse, url: str, silence: float) -> None:
-        self._response, self._url, self._silence, self._finished = response, url, silence, False
-        self.offset = _offset(response, url)
-
-    def chunks(self) -> Iterator[bytes]:
-        """Yield the bytes as they come. Errors: `TransientError` (a `FetchError`) when the connection breaks off."""
-        import urllib3  # noqa: PLC0415 - loaded already
-
-        try:
-            yield from self._response.stream(_CHUNK, decode_content=False)
-        except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise connection_failure(error, self._url, self._silence) from None
-        self._finished = True
-
-    def close(self) -> None:
-        """Give the connection back if all was read, else drop it: what is unread may be gigabytes."""
-        if self._finished:
-            self._response.release_conn()
-        else:
-            self._response.close()
+def _redirecting(method: str) -> frozenset[int]:
+    """Return the statuses that redirect: what is not asked for but sent goes on unchanged, or not at all."""
+    return _REDIRECTING if method in ("GET", "HEAD") else _KEEPING_THE_METHOD
 
 
 def _split(url: str) -> SplitResult:
@@ -229,30 +313,6 @@ def _split(url: str) -> SplitResult:
     if not usable:
         raise unsupported(url)
     return parts
-
-
-def _offset(response: urllib3.BaseHTTPResponse, url: str) -> int:
-    if response.status != _PARTIAL:
-        return 0
-    match = _CONTENT_RANGE.match(response.headers.get("Content-Range", ""))
-    if not match:
-        raise FetchError(
-            f"cannot resume {strip_credentials(url)}", "the server's answer does not say from where it goes on"
-        )
-    return int(match[1])
-
-
-def _read_all(body: Body, url: str, limit: int) -> bytes:
-    pieces: list[bytes] = []
-    total = 0
-    for chunk in body.chunks():
-        total += len(chunk)
-        if total > limit:
-            raise FetchError(
-                f"cannot use {strip_credentials(url)}", f"it is larger than the {format_size(limit)} expected at most"
-            )
-        pieces.append(chunk)
-    return b"".join(pieces)
 
 
 def _retry_after(text: str) -> float | None:

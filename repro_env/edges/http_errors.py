@@ -48,9 +48,19 @@ def unsupported(url: str) -> FetchError:
     return FetchError(f"cannot download {shown}", "only https:, http: and file: URLs can be fetched")
 
 
-def status_failure(status: int, reason: str, url: str, after: float | None) -> FetchError:
+def verb(method: str) -> str:
+    """Return what a request was to do, for `cannot VERB URL`."""
+    return "download" if method in ("GET", "HEAD") else "send to"
+
+
+def may_pass(status: int) -> bool:
+    """Whether asking again later may give another answer than this status."""
+    return status in _TRANSIENT
+
+
+def status_failure(status: int, reason: str, url: str, after: float | None, *, method: str = "GET") -> FetchError:
     """Return the error for an answer that is not the content; `after` is the server's `Retry-After` in seconds."""
-    what = f"cannot download {strip_credentials(url)}"
+    what = f"cannot {verb(method)} {strip_credentials(url)}"
     host = urlsplit(url).hostname or ""
     why = f"{host} answered {status} {reason}".rstrip()
     if status in _ABSENT:
@@ -65,11 +75,11 @@ def status_failure(status: int, reason: str, url: str, after: float | None) -> F
     return FetchError(what, why)
 
 
-def connection_failure(error: Exception, url: str, silence: float) -> FetchError:
+def connection_failure(error: Exception, url: str, silence: float, *, method: str = "GET") -> FetchError:
     """Return the error for a connection that failed or broke off; `silence` is the read limit in seconds."""
     from urllib3 import exceptions  # noqa: PLC0415 - loaded by whoever got such an error
 
-    what = f"cannot download {strip_credentials(url)}"
+    what = f"cannot {verb(method)} {strip_credentials(url)}"
     host = urlsplit(url).hostname or ""
     if isinstance(error, exceptions.SSLError):
         return _tls_failure(error, what, host)

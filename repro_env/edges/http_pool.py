@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import ssl
 from collections.abc import Mapping
+from pathlib import Path
 from urllib.parse import SplitResult, unquote, urlsplit
 
 import urllib3
@@ -21,13 +22,19 @@ _SYSTEM_BUNDLES = (
 )
 
 
-def make_pool(proxy: str, environ: Mapping[str, str], *, tls: bool, connections: int) -> urllib3.PoolManager:
+def make_pool(
+    proxy: str, environ: Mapping[str, str], *, tls: bool, connections: int, certificates: Path | None = None
+) -> urllib3.PoolManager:
     """Return a pool that connects through `proxy`, or directly if that is empty; `tls` if it is for `https:`.
 
-    `connections` are kept open for each host. Errors: `FetchError` for a proxy or a certificate bundle that is no use.
+    `connections` are kept open for each host. `certificates` is a directory as Docker's `certs.d` has one a registry:
+    authorities in `*.crt`, the client's own in `NAME.cert` and `NAME.key`.
+    Errors: `FetchError` for a proxy or a certificate that is no use.
     """
     # Reading the system's certificates takes longer than many a download.
     context = _tls_context(environ) if tls or proxy.startswith("https:") else None
+    if context is not None and certificates is not None:
+        _add_certificates(context, certificates)
     if not proxy:
         return urllib3.PoolManager(maxsize=connections, ssl_context=context)
     parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
@@ -69,7 +76,7 @@ def _bypassed(parts: SplitResult, exceptions: str) -> bool:
 def _tls_context(environ: Mapping[str, str]) -> ssl.SSLContext:
     bundle = next((environ[name] for name in _BUNDLE_VARIABLES if environ.get(name)), None)
     if bundle is None and not _has_default():
-        bundle = next((name for name in _SYSTEM_BUNDLES if os.path.isfile(name)), None)
+        bundle = next((name for name in _SYSTEM_BUNDLES if os.path.isfile(name)), None) or _carried_bundle()
     try:
         if bundle is not None and os.path.isdir(bundle):
             return ssl.create_default_context(capath=bundle)
@@ -80,6 +87,29 @@ def _tls_context(environ: Mapping[str, str]) -> ssl.SSLContext:
             str(error),
             "let SSL_CERT_FILE name a file of PEM certificates, or unset it",
         ) from error
+
+
+def _add_certificates(context: ssl.SSLContext, directory: Path) -> None:
+    """Source: https://docs.docker.com/engine/security/certificates/."""
+    try:
+        for authority in sorted(directory.glob("*.crt")):
+            context.load_verify_locations(cafile=authority)
+        for own in sorted(directory.glob("*.cert")):
+            context.load_cert_chain(own, own.with_suffix(".key"))
+    except OSError as error:
+        raise FetchError(f"cannot use the certificates in {directory}", str(error)) from error
+
+
+def system_has_certificates() -> bool:
+    """Whether this machine has certificate authorities of its own, which then count for uv as well."""
+    return _has_default() or any(map(os.path.isfile, _SYSTEM_BUNDLES))
+
+
+def _carried_bundle() -> str:
+    """Return Mozilla's authorities as certifi carries them, for a machine so bare that it has none."""
+    import certifi  # noqa: PLC0415 - rarely needed
+
+    return certifi.where()
 
 
 def _has_default() -> bool:
