@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 from isal import isal_zlib
 
@@ -40,16 +40,35 @@ class Deflated:
     size: int
 
 
+class Sink(Protocol):
+    """Takes one file's content as it passes."""
+
+    def feed(self, piece: bytes) -> None:
+        """Take the next bytes."""
+
+    def close(self) -> None:
+        """Take the file as ended; it was whole. A file that turns out damaged is never closed."""
+
+
+class Observer(Protocol):
+    """Looks at the content of files on their way into a layer. It cannot change a byte of it."""
+
+    def begin(self, entry: tar.Entry, first: bytes) -> Sink | None:
+        """Say, from a file's first piece, who takes its content, that piece included; None if nobody."""
+
+
 class LayerWriter:
     """Writes entries to a stream, in the order given, and knows both digests when it is finished.
 
     Content goes in as bytes, as chunks of known total size, or as `Deflated`, whose stream is copied unchanged and
     inflated once, for the `diff_id`. Errors: `IntegrityError` when a content is not of its declared size or CRC-32; it
-    is never inflated beyond its declared size.
+    is never inflated beyond its declared size. An `observer` is shown what is written by `add_chunks` and
+    `add_deflated`.
     """
 
-    def __init__(self, stream: BinaryIO) -> None:
+    def __init__(self, stream: BinaryIO, observer: Observer | None = None) -> None:
         self._stream = stream
+        self._observer = observer
         self._blob = hashlib.sha256()
         self._tar = hashlib.sha256()
         self._size = 0
@@ -75,6 +94,7 @@ class LayerWriter:
         self._head(entry)
         digest = hashlib.sha256()
         left = entry.size
+        watch = _Watch(self._observer, entry)
         for chunk in _recut(chunks):
             left -= len(chunk)
             if left < 0:
@@ -82,9 +102,11 @@ class LayerWriter:
             self._flush()
             self._tar.update(chunk)
             digest.update(chunk)
+            watch.feed(chunk)
             self._emit(deflate.stored(chunk))
         if left:
             raise IntegrityError(f"{entry.path} is not of the {entry.size} bytes that were declared")
+        watch.close()
         self._pending.append(tar.padding(entry.size))
         return Digest(digest.hexdigest())
 
@@ -97,15 +119,18 @@ class LayerWriter:
         self._emit(deflate.HEADER)
         inflater = Inflater(content.size, entry.path)
         digest = hashlib.sha256()
+        watch = _Watch(self._observer, entry)
         crc = 0
         for compressed in content.stream:
             self._emit(compressed)
             for piece in inflater.feed(compressed):
                 self._tar.update(piece)
                 digest.update(piece)
+                watch.feed(piece)
                 crc = isal_zlib.crc32(piece, crc)
         if not inflater.finished or crc != content.crc:
             raise IntegrityError(f"{entry.path} does not inflate to the {content.size} bytes that were declared")
+        watch.close()
         self._emit(deflate.trailer(content.crc, content.size))
         self._pending.append(tar.padding(content.size))
         return Digest(digest.hexdigest())
@@ -139,6 +164,29 @@ class LayerWriter:
         self._stream.write(data)
         self._blob.update(data)
         self._size += len(data)
+
+
+class _Watch:
+    """Shows an observer one file."""
+
+    __slots__ = ("_begun", "_entry", "_observer", "_sink")
+
+    def __init__(self, observer: Observer | None, entry: tar.Entry) -> None:
+        self._observer = observer
+        self._entry = entry
+        self._sink: Sink | None = None
+        self._begun = observer is None
+
+    def feed(self, piece: bytes) -> None:
+        if not self._begun and self._observer is not None:
+            self._begun = True
+            self._sink = self._observer.begin(self._entry, piece)
+        if self._sink is not None:
+            self._sink.feed(piece)
+
+    def close(self) -> None:
+        if self._sink is not None:
+            self._sink.close()
 
 
 def _recut(chunks: Iterable[bytes]) -> Iterable[bytes]:

@@ -12,6 +12,7 @@ from repro_env.errors import BuildError, IntegrityError
 from repro_env.image import tar
 from repro_env.image.archive import Archive
 from repro_env.image.layer import Deflated, Layer, LayerWriter
+from repro_env.image.libraries import VERSION, LayerLibraries, LibraryObserver, remember_libraries
 from repro_env.image.store import Store, canonical_json
 from repro_env.image.wheel import Installed, plan
 from repro_env.lock.model import Wheel
@@ -37,7 +38,7 @@ def wheel_layer(
     the layout alone. Errors: `IntegrityError` for a bad wheel, `BuildError` where two wheels write one path with
     different content.
     """
-    key = Digest.of(canonical_json([sorted(wheel.sha256.hex for wheel in wheels), str(python), layout])).hex
+    key = Digest.of(canonical_json([sorted(wheel.sha256.hex for wheel in wheels), str(python), layout, VERSION])).hex
     known = _from_document(store.recall("wheel-layers", key))
     if known is not None and store.has(known.layer.digest, known.layer.size):
         return replace(known, layer=replace(known.layer, comment=comment))
@@ -64,12 +65,25 @@ def _make(wheels: Sequence[Wheel], python: PythonVersion, store: Store, comment:
             for file in plan(archive, python):
                 _claim(files, file, archive)
         with store.writing() as (stream, keep):
-            writer = LayerWriter(stream)
+            observer = _observer(wheels, files)
+            writer = LayerWriter(stream, observer)
             _write_all(writer, files)
             layer = writer.finish(comment)
             keep(layer.digest)
+    remember_libraries(store, layer.digest, LayerLibraries(files=tuple(observer.found)))
     paths = {path: (file.fingerprint, archive.label) for path, (file, archive) in files.items()}
     return WheelLayer(layer, paths)
+
+
+def _observer(wheels: Iterable[Wheel], files: Mapping[str, tuple[Installed, Archive]]) -> LibraryObserver:
+    """Return who notes the libraries of these files."""
+    names = {wheel.file: f"{wheel.name} {wheel.version}" for wheel in wheels}
+
+    def again(path: str) -> Iterable[bytes]:
+        file, archive = files[path]
+        return archive.content(file.member) if file.member else (file.data,)
+
+    return LibraryObserver(package=lambda path: names[files[path][1].label], again=again)
 
 
 def open_wheel(path: Path, file: str) -> Archive:

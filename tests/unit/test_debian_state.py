@@ -20,7 +20,6 @@ from repro_env.image.debian.database import write_database
 from repro_env.image.debian.deb import Deb, read_deb
 from repro_env.image.debian.defaults import install_defaults, link_run_directories
 from repro_env.image.debian.der import subject_hash
-from repro_env.image.debian.elf import read_library
 from repro_env.image.debian.linker import write_linker_cache
 from repro_env.image.debian.spool import Spools
 from repro_env.image.debian.tree import STATE, Tree
@@ -347,24 +346,6 @@ def test_without_a_c_library_there_is_no_cache(unpack: Unpack) -> None:
     tree, debs = unpack(make_deb("a"))
     write_linker_cache(tree, debs)
     assert tree.find("etc/ld.so.cache") is None
-
-
-def test_a_library_that_is_cut_anywhere_is_no_library() -> None:
-    data = make_library("libx.so.1")
-
-    def reader(content: bytes) -> Callable[[int, int], bytes]:
-        def read(limit: int, start: int) -> bytes:
-            return content[start:][:limit]
-
-        return read
-
-    whole = read_library(reader(data))
-    assert whole is not None
-    assert whole.soname == "libx.so.1"
-    for length in range(len(data) - 10):
-        read_library(reader(data[:length]))
-    for place in range(len(data)):
-        read_library(reader(data[:place] + b"\xff" + data[place + 1 :]))
 
 
 # dpkg's database

@@ -17,11 +17,13 @@ from repro_env.image.debian.certificates import install_certificates
 from repro_env.image.debian.database import write_database
 from repro_env.image.debian.deb import Deb, read_deb
 from repro_env.image.debian.defaults import install_defaults, link_run_directories
+from repro_env.image.debian.libraries import libraries_of
 from repro_env.image.debian.linker import write_linker_cache
 from repro_env.image.debian.order import unpack_order
 from repro_env.image.debian.spool import Span, Spools
 from repro_env.image.debian.tree import EXTRA, STANDARD, STATE, Node, Tree, layer_nodes
 from repro_env.image.layer import Layer, LayerWriter
+from repro_env.image.libraries import VERSION, remember_libraries
 from repro_env.image.store import Store, canonical_json
 from repro_env.lock.model import LAYOUT, DebianPackage, DebianRoot
 from repro_env.values import Digest
@@ -61,7 +63,7 @@ def _plan(packages: Sequence[DebianPackage]) -> dict[int, str]:
 
 
 def _key(kind: str, packages: Iterable[object]) -> str:
-    return Digest.of(canonical_json([LAYOUT, kind, *packages])).hex
+    return Digest.of(canonical_json([LAYOUT, VERSION, kind, *packages])).hex
 
 
 def _build(packages: Sequence[DebianPackage], plan: Mapping[int, str], store: Store) -> tuple[Layer, ...]:
@@ -108,6 +110,7 @@ def _write(tree: Tree, place: int, debs: Sequence[Deb], key: str, store: Store) 
         _add(writer, nodes)
         layer = writer.finish(_comment(place, debs))
         keep(layer.digest)
+    remember_libraries(store, layer.digest, libraries_of(nodes, debs))
     store.remember(
         _KIND,
         key,

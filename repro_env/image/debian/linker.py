@@ -15,8 +15,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from repro_env.image.debian.deb import Deb
-from repro_env.image.debian.elf import MACHINES, read_library
-from repro_env.image.debian.tree import Tree
+from repro_env.image.debian.tree import Node, Tree
+from repro_env.image.elf import MACHINES, Elf, MalformedElfError, read_elf
 
 _MAGIC = b"glibc-ld.so.cache1.1"
 _HEADER = struct.Struct("<20sIIB3xI12x")
@@ -25,6 +25,7 @@ _LITTLE_ENDIAN = 2
 _FLAGS = {"amd64": 0x0303, "arm64": 0x0A03}  # FLAG_ELF_LIBC6 and the architecture's own
 _NAME = re.compile(r"(?:lib|ld-).*\.so(?:\..*)?\Z|ld\.so\Z|ld64\.so\..*\Z")
 _DIGITS = re.compile(r"(\d+)", re.ASCII)
+_BITS = 64
 _MULTIARCH = {"amd64": "x86_64-linux-gnu", "arm64": "aarch64-linux-gnu"}
 
 
@@ -87,9 +88,18 @@ def _sonames(tree: Tree, directory: str, machine: int) -> Iterator[str]:
         target = tree.find(node.path) if _NAME.match(name) else None
         if target is None or target.kind != "file":
             continue
-        library = read_library(target.read)
-        if library is not None and library.machine == machine:
+        library = _library(target)
+        if library is not None and (library.machine, library.bits) == (machine, _BITS):
             yield name if node.kind == "symlink" and _is_own_name(name, library.soname) else library.soname or name
+
+
+def _library(node: Node) -> Elf | None:
+    """Return what a shared library says of itself; ldconfig passes over what is malformed."""
+    try:
+        elf = read_elf(node.ranges, node.size)
+    except MalformedElfError:
+        return None
+    return None if elf is None or elf.executable else elf
 
 
 def _is_own_name(link: str, soname: str) -> bool:

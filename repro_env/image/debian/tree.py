@@ -8,7 +8,7 @@ link that is already there.
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from repro_env.errors import BuildError, IntegrityError
@@ -45,6 +45,15 @@ class Node:
             return self.content.read(limit, start)
         data = self.content or b""
         return data[start:] if limit < 0 else data[start : start + limit]
+
+    @property
+    def size(self) -> int:
+        """A file's size in bytes."""
+        return self.content.size if isinstance(self.content, Span) else len(self.content or b"")
+
+    def ranges(self, wanted: Sequence[tuple[int, int]]) -> list[bytes]:
+        """Return these ranges of a file's content, each given by its start and size."""
+        return [self.read(size, start) for start, size in wanted]
 
 
 class Tree:
