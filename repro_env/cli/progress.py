@@ -37,12 +37,18 @@ def reporter(*, quiet: bool = False) -> Iterator[Reporter]:
 class PlainReporter:
     """Lines for pipes and CI logs: one at the end of each task, and one now and then while it lasts."""
 
+    def __init__(self) -> None:
+        self._warned: set[str] = set()
+
     def note(self, text: str) -> None:
         """Print the line."""
         click.echo(text, err=True)
 
     def warn(self, text: str) -> None:
-        """Print the lines, marked."""
+        """Print the lines, marked, the first time they are said."""
+        if text in self._warned:
+            return
+        self._warned.add(text)
         click.echo(f"{click.style('warning:', fg='yellow', bold=True)} {text}", err=True)
 
     @contextlib.contextmanager
@@ -90,12 +96,16 @@ def _live() -> Iterator[Reporter]:
         TimeRemainingColumn(compact=True),
     )
     with Progress(*columns, console=console, transient=True) as progress:
+        warned: set[str] = set()
 
         class Live:
             def note(self, text: str) -> None:
                 console.print(text, markup=False)
 
             def warn(self, text: str) -> None:
+                if text in warned:
+                    return
+                warned.add(text)
                 console.print("[bold yellow]warning:[/] ", end="")
                 console.print(text, markup=False)
 
