@@ -9,12 +9,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from datatree import make_data, of, settle
 
-from repro_env.data import cache as cache_module
 from repro_env.data import hashing, manifest
 from repro_env.data.cache import StatCache
-from repro_env.data.measure import Measured, keep_manifest, measure
-from repro_env.data.verify import compare, demand
+from repro_env.data.measure import measure
 from repro_env.edges.report import Silent
 from repro_env.errors import ReproError, StoreError, VerificationError
 from repro_env.values import Digest
@@ -24,44 +23,7 @@ AGO = 1_600_000_000
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    root = tmp_path / "raw"
-    (root / "sub").mkdir(parents=True)
-    (root / "a.txt").write_text("one")
-    (root / "a-b").write_text("two")
-    (root / "sub" / "run.sh").write_text("three")
-    (root / "sub" / "run.sh").chmod(0o755)
-    (root / "latest").symlink_to("sub/run.sh")
-    return root
-
-
-@pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StatCache:
-    """A cache to which everything older than this moment counts as settled."""
-    monkeypatch.setattr(cache_module, "_RACY", 0)
-    return StatCache(tmp_path / "cache")
-
-
-@pytest.fixture
-def reads(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
-    """The names of the files that were read."""
-    seen: list[bytes] = []
-    real = hashing.hash_file
-
-    def spy(root: bytes, name: bytes, expected: bytes, progress: Callable[[int], None]) -> bytes:
-        seen.append(name)
-        return real(root, name, expected, progress)
-
-    monkeypatch.setattr(hashing, "hash_file", spy)
-    return seen
-
-
-def of(path: Path, cache: StatCache | None = None, **options: bool) -> Measured:
-    return measure(path, reporter=Silent(), cache=cache, **options)
-
-
-def settle() -> None:
-    """Wait until the clock that stamps files has moved on."""
-    time.sleep(0.02)
+    return make_data(tmp_path / "raw")
 
 
 def test_a_file_is_its_content(tmp_path: Path) -> None:
@@ -106,10 +68,10 @@ def test_the_digest_is_the_content_s_alone(data: Path, tmp_path: Path) -> None:
     assert of(other).digest == before
 
 
-def test_an_empty_directory_and_an_empty_file_can_be_pinned(tmp_path: Path, cache: StatCache) -> None:
+def test_an_empty_directory_and_an_empty_file_can_be_pinned(tmp_path: Path) -> None:
     (tmp_path / "nothing").mkdir()
     for _ in range(2):
-        found = of(tmp_path / "nothing", cache)
+        found = of(tmp_path / "nothing", StatCache(tmp_path / "cache"))
         assert (found.digest, found.files) == (Digest.of(manifest.FIRST_LINE), 0)
     (tmp_path / "blank").touch()
     assert of(tmp_path / "blank").digest == Digest.of(b"")
@@ -134,103 +96,6 @@ def test_data_may_be_reached_through_a_link(data: Path, tmp_path: Path) -> None:
     assert of(tmp_path / "there").digest == of(data).digest
     (tmp_path / "one").symlink_to(data / "a.txt")
     assert of(tmp_path / "one").digest == Digest.of(b"one")
-
-
-# The stat cache
-
-
-def test_what_did_not_change_is_not_read_again(data: Path, cache: StatCache, reads: list[bytes]) -> None:
-    settle()
-    first = of(data, cache)
-    assert sorted(reads) == [b"a-b", b"a.txt", b"sub/run.sh"]
-    reads.clear()
-    again = of(data, cache)
-    assert reads == []
-    assert (again.digest, again.files, again.size) == (first.digest, first.files, first.size)
-    assert again.manifest() == first.manifest()
-
-
-def test_only_what_changed_is_read_again(data: Path, cache: StatCache, reads: list[bytes]) -> None:
-    settle()
-    of(data, cache)
-    reads.clear()
-    (data / "a.txt").write_text("ONE")
-    (data / "sub" / "new").write_text("new")
-    changed = of(data, cache)
-    assert sorted(reads) == [b"a.txt", b"sub/new"]
-    assert changed.digest == of(data).digest
-
-
-def test_a_file_replaced_with_the_same_size_and_mtime_is_noticed(data: Path, cache: StatCache) -> None:
-    settle()
-    before = of(data, cache)
-    stamp = (data / "a.txt").stat()
-    (data / "other").write_text("ONE")
-    os.utime(data / "other", ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
-    os.replace(data / "other", data / "a.txt")
-    assert (data / "a.txt").stat().st_mtime_ns == stamp.st_mtime_ns
-    assert of(data, cache).digest != before.digest
-
-
-def test_a_file_rewritten_in_place_with_its_mtime_put_back_is_noticed(data: Path, cache: StatCache) -> None:
-    settle()
-    before = of(data, cache)
-    stamp = (data / "a.txt").stat()
-    settle()
-    (data / "a.txt").write_text("ONE")
-    os.utime(data / "a.txt", ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
-    assert of(data, cache).digest != before.digest
-
-
-def test_a_link_led_elsewhere_and_a_bit_set_are_noticed(data: Path, cache: StatCache) -> None:
-    settle()
-    seen = {of(data, cache).digest}
-    (data / "latest").unlink()
-    (data / "latest").symlink_to("a.txt")
-    seen.add(of(data, cache).digest)
-    (data / "a.txt").chmod(0o755)
-    seen.add(of(data, cache).digest)
-    assert len(seen) == 3
-    assert of(data).digest in seen
-
-
-def test_a_file_as_fresh_as_its_reading_is_not_trusted(data: Path, tmp_path: Path, reads: list[bytes]) -> None:
-    cache = StatCache(tmp_path / "cache")
-    of(data, cache)
-    reads.clear()
-    of(data, cache)
-    assert sorted(reads) == [b"a-b", b"a.txt", b"sub/run.sh"]
-
-
-def test_without_trust_everything_is_read_and_the_cache_renewed(
-    data: Path, cache: StatCache, reads: list[bytes]
-) -> None:
-    settle()
-    of(data, cache)
-    reads.clear()
-    of(data, cache, trust=False)
-    assert len(reads) == 3
-    reads.clear()
-    of(data, cache)
-    assert reads == []
-
-
-@pytest.mark.parametrize("damage", [lambda data: data[:-1], lambda data: b"", lambda data: data[:-1] + b"\0" + b"x"])
-def test_a_damaged_cache_is_none(
-    data: Path, tmp_path: Path, cache: StatCache, reads: list[bytes], damage: Callable[[bytes], bytes]
-) -> None:
-    settle()
-    before = of(data, cache)
-    (file,) = (tmp_path / "cache").iterdir()
-    file.write_bytes(damage(file.read_bytes()))
-    reads.clear()
-    assert of(data, cache).digest == before.digest
-    assert len(reads) == 3
-
-
-def test_a_cache_that_cannot_be_written_is_no_failure(data: Path, tmp_path: Path) -> None:
-    (tmp_path / "cache").write_text("a file where the directory should be")
-    assert of(data, StatCache(tmp_path / "cache")).digest == of(data).digest
 
 
 # What is refused
@@ -395,47 +260,3 @@ def test_progress_counts_every_byte_once(data: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("repro_env.data.measure._WORTH_SHOWING", 1_000_000)
     found = measure(data, reporter=Counting())
     assert sum(seen) == found.size == 3_000_011
-
-
-# Comparing with a pin
-
-
-def test_a_difference_is_told_file_by_file(data: Path, tmp_path: Path) -> None:
-    pinned = of(data)
-    locked = pinned.locked("raw", "data/raw")
-    manifests = tmp_path / "manifests"
-    keep_manifest(manifests, pinned)
-    finding = compare(locked, of(data), manifests=manifests)
-    assert finding.ok
-    demand([finding])
-    (data / "a.txt").write_text("four, longer")
-    (data / "a-b").rename(data / "b-a")
-    finding = compare(locked, of(data), manifests=manifests)
-    assert str(finding).splitlines() == [
-        "data raw (data/raw)",
-        f"  needed directory of 4 files, 11 B, sha256:{pinned.digest.short}",
-        f"  found  directory of 4 files, 20 B, sha256:{of(data).digest.short}",
-        "  a.txt has another content: 3 bytes then, 12 now",
-        "  a-b is now b-a",
-    ]
-    with pytest.raises(VerificationError, match="1 data input is not what the lock pins"):
-        demand([finding])
-
-
-def test_without_a_kept_manifest_or_with_a_damaged_one_the_digests_are_told(data: Path, tmp_path: Path) -> None:
-    pinned = of(data)
-    locked = pinned.locked("raw", "data/raw")
-    (data / "a.txt").write_text("4")
-    keep_manifest(tmp_path / "kept", pinned)
-    (tmp_path / "kept" / pinned.digest.hex).write_text("damaged")
-    assert compare(locked, of(data), manifests=tmp_path / "kept").differences == ()
-    assert compare(locked, of(data), manifests=tmp_path / "none").differences == ()
-    assert compare(locked, of(data)).differences == ()
-
-
-def test_a_file_where_a_directory_was_pinned_is_told(data: Path) -> None:
-    locked = of(data).locked("raw", "data/raw")
-    finding = compare(locked, of(data / "a.txt"))
-    assert not finding.ok
-    assert finding.expected.startswith("directory of 4 files")
-    assert finding.found.startswith("file, 3 B")
