@@ -1,0 +1,186 @@
+"""What a lock keeps, what is resolved again, and with what: a whole project, with resolvers that only answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import pytest
+from locks import AMD64, digest, root, wheel
+
+from repro_env.config.model import DebianBase, Project
+from repro_env.config.read import read_project
+from repro_env.errors import ResolutionError
+from repro_env.lock.drift import drift
+from repro_env.lock.dump import dump_lock
+from repro_env.lock.model import DebianRoot, Lock, LockedBase, Wheel
+from repro_env.lock.parse import parse_lock
+from repro_env.lock.request import request_digests
+from repro_env.resolve.project import Resolution, Upgrade
+from repro_env.resolve.python.request import StepRequest
+from repro_env.values import Platform
+
+TEXT = """
+[project]
+name = "churn"
+[base.slim]
+debian = "bookworm"
+[step.clean]
+base = "slim"
+python = "3.11"
+dependencies = ["numpy<2"]
+command = ["true"]
+[step.train]
+base = "slim"
+python = "3.11"
+dependencies = ["numpy>=2"]
+command = ["true"]
+"""
+
+
+@dataclass
+class World:
+    """Resolvers that say what they were asked, and what the index and the mirror hold today."""
+
+    numpy: str = "1.26.4"
+    root: DebianRoot = field(default_factory=root)
+    bases: list[tuple[str, bool]] = field(default_factory=list)
+    steps: list[str] = field(default_factory=list)
+    previous: dict[str, tuple[Wheel, ...]] = field(default_factory=dict)
+
+    def base(self, base: DebianBase, previous: LockedBase | None) -> LockedBase:
+        self.bases.append((base.name, previous is not None))
+        return LockedBase(name=base.name, suite=base.debian, roots={AMD64: self.root})
+
+    def python(self, requests: Sequence[StepRequest]) -> dict[tuple[str, Platform], tuple[Wheel, ...]]:
+        self.steps += [request.step for request in requests]
+        self.previous |= {request.step: request.previous for request in requests}
+        return {(request.step, request.platform): (wheel("numpy", self.numpy),) for request in requests}
+
+    def lock(self, text: str, previous: Lock | None = None, upgrade: Upgrade | None = None) -> Lock:
+        self.bases.clear()
+        self.steps.clear()
+        project: Project = read_project(text, file="repro.toml")
+        digests = request_digests(project, {})
+        lock = Resolution(
+            project=project,
+            digests=digests,
+            sources={},
+            data={},
+            resolve_base=self.base,
+            resolve_python=self.python,
+            previous=previous,
+            upgrade=upgrade or Upgrade(),
+        ).lock()
+        assert not drift(lock, project, digests)
+        assert parse_lock(dump_lock(lock)) == lock
+        return lock
+
+
+def built(lock: Lock) -> Lock:
+    """Return the lock as `repro build` leaves it."""
+    steps = {
+        name: replace(step, environments={AMD64: replace(step.environments[AMD64], image=digest(name))})
+        for name, step in lock.steps.items()
+    }
+    return replace(lock, steps=steps)
+
+
+def test_everything_is_resolved_once() -> None:
+    world = World()
+    lock = world.lock(TEXT)
+    assert world.bases == [("slim", False)]
+    assert sorted(world.steps) == ["clean", "train"]
+    assert lock.steps["clean"].environments[AMD64].interpreter == "3.11.2"
+
+
+def test_locking_again_asks_nobody_and_changes_nothing() -> None:
+    world = World()
+    before = built(world.lock(TEXT))
+    assert world.lock(TEXT, before) == before
+    assert (world.bases, world.steps) == ([], [])
+
+
+def test_a_command_changes_without_any_resolution() -> None:
+    world = World()
+    before = built(world.lock(TEXT))
+    after = world.lock(TEXT.replace('command = ["true"]', 'command = ["false"]', 1), before)
+    assert (world.bases, world.steps) == ([], [])
+    assert after.steps["clean"].command == ("false",)
+    assert after.steps["clean"].environments == before.steps["clean"].environments
+
+
+def test_only_the_step_that_changed_is_resolved_again_and_keeps_its_pins_as_wishes() -> None:
+    world = World()
+    before = built(world.lock(TEXT))
+    after = world.lock(TEXT.replace("numpy>=2", "numpy>=2.1"), before)
+    assert (world.bases, world.steps) == ([], ["train"])
+    assert world.previous["train"] == before.steps["train"].environments[AMD64].wheels
+    assert after.steps["clean"] == before.steps["clean"]
+
+
+def test_the_recorded_image_stays_where_the_same_wheels_come_out() -> None:
+    world = World()
+    before = built(world.lock(TEXT))
+    same = world.lock(TEXT.replace("numpy>=2", "numpy>=1"), before)
+    assert same.steps["train"].environments[AMD64].image == digest("train")
+    world.numpy = "2.4.0"
+    moved = world.lock(TEXT.replace("numpy>=2", "numpy>=2.4"), before)
+    assert moved.steps["train"].environments[AMD64].image is None
+
+
+def test_a_base_that_changed_is_resolved_from_its_pins_and_drops_the_images_on_it() -> None:
+    world = World()
+    before = built(world.lock(TEXT))
+    world.root = replace(world.root, packages=world.root.packages[:1])
+    after = world.lock(TEXT.replace('debian = "bookworm"', 'debian = "bookworm"\npackages = ["libgomp1"]'), before)
+    assert (world.bases, world.steps) == ([("slim", True)], [])
+    assert after.steps["clean"].environments[AMD64].image is None
+    assert after.steps["clean"].environments[AMD64].wheels == before.steps["clean"].environments[AMD64].wheels
+
+
+def test_another_glibc_resolves_every_step_on_it_again() -> None:
+    world = World()
+    before = built(world.lock(TEXT))
+    world.root = replace(world.root, glibc="2.41")
+    world.lock(TEXT.replace('debian = "bookworm"', 'debian = "bookworm"\npackages = ["libgomp1"]'), before)
+    assert sorted(world.steps) == ["clean", "train"]
+
+
+def test_upgrading_everything_lets_go_of_the_base_too() -> None:
+    world = World()
+    before = world.lock(TEXT)
+    world.lock(TEXT, before, Upgrade(everything=True))
+    assert world.bases == [("slim", False)]
+    assert sorted(world.steps) == ["clean", "train"]
+
+
+def test_upgrading_a_package_resolves_only_the_steps_that_have_it() -> None:
+    world = World()
+    before = world.lock(TEXT)
+    world.lock(TEXT, before, Upgrade.of(everything=False, packages=["Pandas"]))
+    assert world.steps == []
+    world.lock(TEXT, before, Upgrade.of(everything=False, packages=["NumPy"]))
+    assert sorted(world.steps) == ["clean", "train"]
+
+
+def test_a_name_that_is_none_cannot_be_upgraded() -> None:
+    with pytest.raises(ResolutionError, match="cannot upgrade that"):
+        Upgrade.of(everything=False, packages=["not a name"])
+
+
+def test_a_new_step_leaves_the_others_alone() -> None:
+    world = World()
+    before = built(world.lock(TEXT))
+    more = TEXT + '[step.report]\nbase = "slim"\npython = "3.11"\ncommand = ["true"]\n'
+    after = world.lock(more, before)
+    assert (world.bases, world.steps) == ([], ["report"])
+    assert after.steps["train"] == before.steps["train"]
+
+
+def test_a_removed_step_is_gone() -> None:
+    world = World()
+    before = built(world.lock(TEXT))
+    after = world.lock(TEXT.partition("[step.train]")[0], before)
+    assert set(after.steps) == {"clean"}
+    assert (world.bases, world.steps) == ([], [])
