@@ -125,7 +125,7 @@ def _link(tree: Tree, link: str, name: str, path: str) -> None:
 
 
 def _note(candidates: Sequence[Alternative]) -> str:
-    """Return dpkg's record of a group in automatic mode: its links, then what each candidate's lead to."""
+    """Return dpkg's record of a group in automatic mode: its links, then where each candidate leads them."""
     links = {slave: link for candidate in candidates for slave, (link, _path) in candidate.slaves.items()}
     lines = ["auto", candidates[0].link]
     for slave in sorted(links):

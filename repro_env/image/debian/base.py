@@ -3,6 +3,10 @@
 1. the standard packages, the same layer in every base of a suite and date;
 2. the packages that the user added, if any;
 3. the state: what maintainer scripts would have done, the linker's cache, dpkg's database.
+
+Of maintainer scripts' effects, those that programs of a step rely on are reproduced: `defaults`, `alternatives`,
+`certificates`, `linker` and `database` say which. Not reproduced are users that a script adds, Python byte code,
+Java's key store, and the caches of desktop libraries (fontconfig, gdk-pixbuf, GSettings, MIME).
 """
 
 from __future__ import annotations
@@ -11,6 +15,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+from repro_env.edges.files import os_errors
 from repro_env.image import tar
 from repro_env.image.debian.alternatives import install_alternatives
 from repro_env.image.debian.certificates import install_certificates
@@ -43,12 +48,11 @@ def build_base_layers(root: DebianRoot, store: Store) -> tuple[Layer, ...]:
     that is not what was pinned or is malformed, `BuildError` for two that hold one path, `StoreError`.
     """
     plan = _plan(root.packages)
-    known = {place: _recall(store, key) for place, key in plan.items()}
-    found = [layer for layer in known.values() if layer is not None]
-    if len(found) == len(plan):
-        return tuple(found)
-    with store.lock(f"{_KIND}-{plan[STATE]}"):
-        return _build(root.packages, plan, store)
+    found = _recall_all(store, plan)
+    if found is None:
+        with store.lock(f"{_KIND}-{plan[STATE]}"):
+            found = _recall_all(store, plan) or _build(root.packages, plan, store)
+    return found
 
 
 def _plan(packages: Sequence[DebianPackage]) -> dict[int, str]:
@@ -68,7 +72,7 @@ def _key(kind: str, packages: Iterable[object]) -> str:
 
 def _build(packages: Sequence[DebianPackage], plan: Mapping[int, str], store: Store) -> tuple[Layer, ...]:
     workers = min(os.cpu_count() or 1, _WORKERS)
-    with Spools(store.temporary, workers) as spools:
+    with os_errors(f"write to the store at {store.root}"), Spools(store.temporary, workers) as spools:
         debs = _read(packages, store, spools, workers)
         tree = Tree()
         layers = []
@@ -164,6 +168,11 @@ def _comment(place: int, debs: Sequence[Deb]) -> str:
     extra = [str(deb) for deb in debs if deb.extra]
     more = f" and {len(extra) - _NAMED} more" if len(extra) > _NAMED else ""
     return f"Debian: {', '.join(extra[:_NAMED])}{more}"
+
+
+def _recall_all(store: Store, plan: Mapping[int, str]) -> tuple[Layer, ...] | None:
+    found = [layer for key in plan.values() if (layer := _recall(store, key)) is not None]
+    return tuple(found) if len(found) == len(plan) else None
 
 
 def _recall(store: Store, key: str) -> Layer | None:

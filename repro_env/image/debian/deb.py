@@ -25,7 +25,7 @@ from repro_env.values import Digest
 
 _CONTROL_LIMIT = 64 << 20
 _MALFORMED = (
-    *(ValueError, KeyError, EOFError, RecursionError),
+    *(ValueError, KeyError, EOFError, OverflowError, RecursionError),
     *(lzma.LZMAError, gzip.BadGzipFile, zlib.error, tarfile.TarError),
 )
 """What the standard library raises for bytes that are not what they should be."""
@@ -77,7 +77,7 @@ def read_deb(package: DebianPackage, blob: Path, spools: Spools) -> Deb:
     Errors: `IntegrityError` naming the package for bytes other than the pinned ones, a malformed or truncated file, a
     name or link that leaves the root, a device; `BuildError` for a compression that this Python lacks; `StoreError`.
     """
-    with os_errors(f"read {package.name} from the store"), blob.open("rb") as stream:
+    with os_errors(f"unpack {package.name}"), blob.open("rb") as stream:
         if Digest(hashlib.file_digest(stream, "sha256").hexdigest()) != package.sha256:
             raise IntegrityError(
                 f"the store's copy of {package.name} is damaged", str(blob), "remove that file and run again"

@@ -1,7 +1,8 @@
 """As much of X.509 as the name of a hash link needs: a certificate's subject, in OpenSSL's canonical form.
 
 Source: ITU-T X.690 (DER); RFC 5280, section 4.1 ("Basic Certificate Fields"); openssl-rehash(1); the canonical form
-is that of OpenSSL's `X509_NAME_hash`: string values as UTF-8, in lower case, with runs of spaces as one.
+is that of OpenSSL's `X509_NAME_hash`: string values as UTF-8, in lower case as far as they are
+ASCII, with runs of spaces as one.
 """
 
 from __future__ import annotations
@@ -84,10 +85,5 @@ def _canonical_attribute(attribute: Value) -> bytes:
     encoding = _ENCODINGS.get(value.tag)
     if encoding is None:
         return attribute.encoded
-    text = value.content.decode(encoding).encode()
-    canonical = b" ".join(word for word in text.split(b" ") if word) if b" " in text else text
-    return encode(_SEQUENCE, kind.encoded + encode(_UTF8, _trimmed(canonical).lower()))
-
-
-def _trimmed(text: bytes) -> bytes:
-    return b" ".join(text.split())
+    words = value.content.decode(encoding).encode().split()
+    return encode(_SEQUENCE, kind.encoded + encode(_UTF8, b" ".join(words).lower()))

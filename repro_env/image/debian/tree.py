@@ -179,8 +179,8 @@ class Tree:
 
     def _is_directory(self, node: Node) -> bool:
         if node.kind == "symlink":
-            target = _joined(node.path, node.link)
-            return target not in self.nodes or self.nodes[target].kind != "file"
+            target = self.find(node.path)
+            return target is None or target.kind == "directory"
         return node.kind == "directory"
 
     def _set(self, node: Node) -> None:
