@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import os
 import shutil
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from repro_env.build.secret_files import Secret, secret_in
 from repro_env.edges import process
 from repro_env.edges.files import os_errors
-from repro_env.errors import BuildError
+from repro_env.errors import BuildError, IntegrityError
 from repro_env.image import tar
 from repro_env.image.layer import Layer, LayerWriter
 from repro_env.image.store import Store
@@ -21,33 +24,68 @@ from repro_env.lock.places import IMAGE_ROOTS
 STEP_DOCUMENT = "repro/step.json"
 """Where an image holds its step's slice of the lock."""
 
-_NEVER = {".git", ".repro", ".venv", "__pycache__"}
+_NEVER = {
+    *(".git", ".hg", ".svn", ".repro", ".venv", ".tox", ".nox", "__pycache__", ".ipynb_checkpoints"),
+    *(".mypy_cache", ".pytest_cache", ".ruff_cache", ".hypothesis"),
+}
+_OWN = {"repro.toml", "repro.lock"}
+"""What describes every step. Its slice is in the image already, and with the whole, an edit of one step would make all
+others new; recording an image's digest in the lock would change that image."""
+
+_ENVIRONMENT_MARK = "pyvenv.cfg"  # PEP 405
 _GIT_TIMEOUT = 60.0
 _CHUNK = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class CodeFile:
-    """One file of a step's code: its path in the project, where it is, its mode, and a symlink's target."""
+    """One file of a step's code: its path in the project, where it is, its mode, a symlink's target, bytes."""
 
     path: str
     source: Path
     executable: bool = False
     link: str = ""
+    size: int = 0
 
 
-def code_files(step: LockedStep, lock: Lock, root: Path) -> tuple[CodeFile, ...]:
-    """Return the files of a step's code, sorted by path.
+@dataclass(frozen=True, slots=True)
+class Code:
+    """A step's code: its files, sorted by path, and what looks like a secret, in them or left out."""
 
-    They are those its `code` globs name, a directory standing for all below it; without `code`, those git tracks in the
-    project, less the data. No step's outputs are among them. Paths are UTF-8 in the image, whatever the locale.
-    Errors: `BuildError` when a glob matches nothing, when there is no git repository to ask, when a link leaves the
-    project, or when a name is not UTF-8.
+    files: tuple[CodeFile, ...]
+    secrets: tuple[Secret, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """What the files weigh, in bytes."""
+        return sum(file.size for file in self.files)
+
+    def largest(self, count: int) -> list[CodeFile]:
+        """Return the heaviest files, the heaviest first."""
+        return sorted(self.files, key=lambda file: (-file.size, file.path))[:count]
+
+
+def find_code(step: LockedStep, lock: Lock, root: Path) -> Code:
+    """Return a step's code.
+
+    It is the files its `code` globs name, a directory standing for all below it; without `code`, those git tracks in
+    the project, less the data. No step's outputs are among them, no virtual environment, and neither `repro.toml` and
+    `repro.lock` nor what looks like a secret, unless `code` names that very file. Paths are UTF-8 in the image,
+    whatever the locale. Errors: `BuildError` when a glob matches nothing, when there is no git repository to ask, when
+    a link leaves the project, when a name is not UTF-8, or when a file vanishes meanwhile.
     """
     found = _globbed(step, root) if step.code is not None else _tracked(lock, root)
-    names = _without(found, (path for other in lock.steps.values() for path in other.outputs.values()))
-    with os_errors(f"read the code of step {step.name}"):
-        return tuple(_code_file(name, root) for name in sorted(names))
+    asked = {str(PurePosixPath(pattern)) for pattern in step.code or ()}
+    outputs = (path for other in lock.steps.values() for path in other.outputs.values())
+    names = _without(found, outputs) - (_OWN - asked)
+    files = [_code_file(name, root) for name in sorted(names)]
+    secrets = [
+        Secret(file.path, what, left_out=file.path not in asked)
+        for file in files
+        if not file.link and (what := secret_in(file.path, functools.partial(_head, file)))
+    ]
+    left_out = {secret.path for secret in secrets if secret.left_out}
+    return Code(tuple(file for file in files if file.path not in left_out), tuple(secrets))
 
 
 def code_layer(files: Sequence[CodeFile], document: bytes, store: Store) -> Layer:
@@ -82,18 +120,42 @@ def copy_code(files: Sequence[CodeFile], directory: Path) -> None:
             if file.link:
                 target.symlink_to(file.link)
             else:
-                shutil.copyfile(file.source, target)
+                with reading(file.path):
+                    shutil.copyfile(file.source, target)
                 target.chmod(0o755 if file.executable else 0o644)
+
+
+@contextlib.contextmanager
+def reading(path: str) -> Iterator[None]:
+    """Read a file of the code inside. Errors: `BuildError` when it is no longer there, `StoreError` otherwise."""
+    with os_errors(f"read {path}"):
+        try:
+            yield
+        except FileNotFoundError as error:
+            raise _moving(path, "vanished") from error
+
+
+def _moving(path: str, what: str) -> BuildError:
+    hint = "run again once nothing writes there, or leave it out of `code`"
+    return BuildError(f"{path} {what} while the step's code was read", hint=hint)
+
+
+def _head(file: CodeFile, count: int) -> bytes:
+    with reading(file.path), file.source.open("rb") as stream:
+        return stream.read(count)
 
 
 def _write(writer: LayerWriter, path: str, file: CodeFile) -> None:
     if file.link:
         writer.add(tar.Entry(path=path, kind="symlink", mode=0o777, link=file.link))
         return
-    with os_errors(f"read {file.path}"), file.source.open("rb") as stream:
+    with reading(file.path), file.source.open("rb") as stream:
         size = os.fstat(stream.fileno()).st_size
         entry = tar.Entry(path=path, mode=0o755 if file.executable else 0o644, size=size)
-        writer.add_chunks(entry, iter(lambda: stream.read(_CHUNK), b""))
+        try:
+            writer.add_chunks(entry, iter(lambda: stream.read(_CHUNK), b""))
+        except IntegrityError as error:
+            raise _moving(file.path, "changed") from error
 
 
 def _globbed(step: LockedStep, root: Path) -> set[str]:
@@ -110,9 +172,10 @@ def _globbed(step: LockedStep, root: Path) -> set[str]:
 def _matching(pattern: str, root: Path) -> Iterable[Path]:
     clean = str(PurePosixPath(pattern))  # glob itself refuses "." and "./"
     real = os.path.realpath(root)
+    is_environment = functools.cache(lambda folder: os.path.lexists(root / folder / _ENVIRONMENT_MARK))
     for path in [root] if clean == "." else sorted(root.glob(_local(clean))):
         relative = path.relative_to(root)
-        if not _NEVER.isdisjoint(relative.parts):
+        if not _NEVER.isdisjoint(relative.parts) or any(map(is_environment, relative.parents[:-1])):
             continue
         folder = os.path.realpath(path.parent) if path != root else real
         if os.path.commonpath((folder, real)) != real:
@@ -128,6 +191,9 @@ def _below(path: Path, root: Path) -> Iterable[str]:
         return
     for directory, subdirectories, names in os.walk(path):
         here = Path(directory)
+        if _ENVIRONMENT_MARK in names and here != root:
+            subdirectories.clear()
+            continue
         links = [name for name in subdirectories if (here / name).is_symlink()]
         subdirectories[:] = sorted(set(subdirectories) - _NEVER)
         for name in (*names, *links):
@@ -145,8 +211,9 @@ def _tracked(lock: Lock, root: Path) -> set[str]:
     unreadable = sorted(name for name in names if "\ufffd" in name and not os.path.lexists(root / _local(name)))
     if unreadable:
         raise _not_text(unreadable[0])
-    data = (data.path for data in lock.data.values())
-    return {name for name in _without(names, data) if os.path.lexists(root / _local(name))}
+    environments = (str(PurePosixPath(name).parent) for name in names if name.endswith(f"/{_ENVIRONMENT_MARK}"))
+    excluded = (".repro", *environments, *(data.path for data in lock.data.values()))
+    return {name for name in _without(names, excluded) if os.path.lexists(root / _local(name))}
 
 
 def _without(names: set[str], paths: Iterable[str]) -> set[str]:
@@ -157,17 +224,18 @@ def _without(names: set[str], paths: Iterable[str]) -> set[str]:
 
 def _code_file(name: str, root: Path) -> CodeFile:
     source = root / _local(name)
-    mode = source.lstat().st_mode
-    if stat.S_ISLNK(mode):
-        target = _named(os.readlink(source))
+    with reading(name):
+        status = source.lstat()
+        target = _named(os.readlink(source)) if stat.S_ISLNK(status.st_mode) else ""
+    if target:
         landed = PurePosixPath(os.path.normpath(os.path.join(os.path.dirname(name), target)))
         if landed.is_absolute() or landed.parts[:1] == ("..",):
             hint = "make the link relative and keep it inside the project, or leave it out of `code`"
             raise BuildError(f"{name} is a link out of the project", f"it points to {target}", hint)
         return CodeFile(name, source, link=target)
-    if not stat.S_ISREG(mode):
+    if not stat.S_ISREG(status.st_mode):
         raise BuildError(f"{name} is not a regular file", hint="leave it out of `code`")
-    return CodeFile(name, source, executable=bool(mode & stat.S_IXUSR))
+    return CodeFile(name, source, executable=bool(status.st_mode & stat.S_IXUSR), size=status.st_size)
 
 
 def _local(name: str) -> str:

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from repro_env.build.code import Code, find_code
 from repro_env.build.native import Builder, Built
+from repro_env.build.secret_files import warn_of_secrets
 from repro_env.edges.report import Reporter
 from repro_env.errors import BuildError
 from repro_env.image.oci import is_complete
 from repro_env.image.store import Store
 from repro_env.lock.model import Lock, LockedStep
-from repro_env.values import Digest, Platform
+from repro_env.values import Digest, Platform, format_size
+
+LARGE_CODE = 10 << 20
+"""Bytes of one step's code above which its largest files are named."""
+
+_NAMED = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,14 +46,30 @@ def missing_environments(order: Order, store: Store) -> list[tuple[str, Platform
 def build_images(order: Order, *, store: Store, report: Reporter) -> tuple[Built, ...]:
     """Build the steps of an order, in its order, from what is in the store.
 
-    Errors: `IntegrityError`, `BuildError`, `StoreError`.
+    Code that holds secrets, or much, is warned of. Errors: `IntegrityError`, `BuildError`, `StoreError`.
     """
     builder = Builder(store, order.workers, report)
+    codes = {name: find_code(order.lock.steps[name], order.lock, order.root) for name in order.steps}
+    warn_of_code(codes, report)
     return tuple(
-        builder.build(order.lock, order.lock.steps[name], platform, order.root)
+        builder.build(order.lock, order.lock.steps[name], platform, codes[name])
         for name in order.steps
         for platform in order.platforms
     )
+
+
+def warn_of_code(codes: Mapping[str, Code], report: Reporter) -> None:
+    """Warn of what is probably not meant to be in the code of these steps: secrets, once, and much of anything."""
+    warn_of_secrets([secret for code in codes.values() for secret in code.secrets], report)
+    large: dict[Code, list[str]] = {}  # steps without `code` share theirs
+    for name, code in codes.items():
+        if code.size > LARGE_CODE:
+            large.setdefault(code, []).append(name)
+    for code, names in large.items():
+        heaviest = ", ".join(f"{file.path} ({format_size(file.size)})" for file in code.largest(_NAMED))
+        steps = f"step{'s' if len(names) > 1 else ''} {', '.join(names)}"
+        hint = "name what belongs to it with code = [...], or pass large files as data"
+        report.warn(f"the code of {steps} is {format_size(code.size)}: {heaviest}\n  {hint}")
 
 
 def record_environments(lock: Lock, built: Iterable[Built], *, update: bool) -> Lock:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from repro_env.build.code import CodeFile, code_files, code_layer
-from repro_env.edges.files import os_errors
+from repro_env.build.code import Code, CodeFile, code_layer, reading
 from repro_env.edges.report import Reporter
 from repro_env.image.oci import Image, is_complete, read_image, write_image
 from repro_env.image.store import Store, canonical_json
@@ -29,6 +27,7 @@ class Built:
     size: int  # of the step image's layers, compressed, in bytes
     layers: int
     reused: bool  # the environment image was there already
+    code: Code
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +38,10 @@ class Builder:
     workers: int
     report: Reporter
 
-    def build(self, lock: Lock, step: LockedStep, platform: Platform, root: Path) -> Built:
+    def build(self, lock: Lock, step: LockedStep, platform: Platform, code: Code) -> Built:
         """Build a step's environment image, if it is not there, and its step image, and name that in the store.
 
-        `root` is the project's directory. Errors: `BuildError`, `IntegrityError`, `StoreError`.
+        Errors: `BuildError`, `IntegrityError`, `StoreError`.
         """
         recorded = step.environments[platform].image
         reused = recorded is not None and is_complete(self.store, recorded)
@@ -53,7 +52,7 @@ class Builder:
 
             base = Assembler(self.store, self.workers, self.report).image(lock, step, platform)
             digest = write_image(base, self.store)
-        image = step_image(lock, step, platform, base, root=root, store=self.store)
+        image = step_image(lock, step, platform, base, code=code, store=self.store)
         reference = f"{lock.project}/{step.name}:{platform.architecture}"
         return Built(
             step=step.name,
@@ -64,12 +63,13 @@ class Builder:
             size=image.size,
             layers=len(image.layers),
             reused=reused,
+            code=code,
         )
 
 
-def step_image(lock: Lock, step: LockedStep, platform: Platform, base: Image, *, root: Path, store: Store) -> Image:
+def step_image(lock: Lock, step: LockedStep, platform: Platform, base: Image, *, code: Code, store: Store) -> Image:
     """Return the environment image with the step's code, its slice of the lock and its command on top."""
-    layer = code_layer(code_files(step, lock, root), canonical_json(step_document(lock, step, platform)), store)
+    layer = code_layer(code.files, canonical_json(step_document(lock, step, platform)), store)
     inputs, outputs = step_places(lock, step)
     named = {variable("INPUT", name): place for name, place in inputs.items()}
     named |= {variable("OUTPUT", name): place for name, place in outputs.items()}
@@ -98,11 +98,11 @@ def step_places(lock: Lock, step: LockedStep) -> tuple[dict[str, str], dict[str,
 def step_definition(lock: Lock, step: LockedStep, platform: Platform, files: Sequence[CodeFile]) -> Digest:
     """Return the digest of all that a step is: its slice of the lock and its code, with or without an image.
 
-    Errors: `StoreError` when a file of the code cannot be read.
+    Errors: `BuildError` when a file of the code has vanished, `StoreError` when it cannot be read.
     """
     code = {}
     for file in files:
-        with os_errors(f"read {file.path}"):
+        with reading(file.path):
             content = file.link or str(Digest.of(file.source.read_bytes()))
         code[file.path] = [content, file.executable]
     return Digest.of(canonical_json({"step": step_document(lock, step, platform), "code": code}))

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import click
 
+from repro_env.build.code import Code
 from repro_env.build.images import Order, build_images, missing_environments, record_environments
 from repro_env.build.native import Built
 from repro_env.cli.progress import reporter
@@ -74,12 +75,17 @@ def built_steps(
 def _table(built: Sequence[Built], store: Store, seconds: float) -> str:
     width = max(len(one.step) for one in built)
     lines = [
-        f"{one.step:<{width}}  {one.image}  {format_size(one.size)} in {one.layers} layers"
+        f"{one.step:<{width}}  {one.image}  {format_size(one.size)} in {one.layers} layers, code {_code(one.code)}"
         + ("" if one.reused else ", environment built")
         for one in built
     ]
     count = "1 image" if len(built) == 1 else f"{len(built)} images"
     return "\n".join([*lines, f"{count} in {store.root} after {seconds:.1f} s"])
+
+
+def _code(code: Code) -> str:
+    count = "1 file" if len(code.files) == 1 else f"{len(code.files)} files"
+    return f"{format_size(code.size)} in {count}"
 
 
 def _document(built: Sequence[Built], store: Store) -> str:
@@ -93,6 +99,7 @@ def _document(built: Sequence[Built], store: Store) -> str:
             "size": one.size,
             "layers": one.layers,
             "reused": one.reused,
+            "code": {"files": len(one.code.files), "size": one.code.size},
         }
         for one in built
     ]

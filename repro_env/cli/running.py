@@ -10,7 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from repro_env import __version__
-from repro_env.build.code import CodeFile, code_files, copy_code
+from repro_env.build.code import CodeFile, copy_code, find_code
+from repro_env.build.images import warn_of_code
 from repro_env.build.native import Built, step_definition
 from repro_env.cli.build_command import built_steps
 from repro_env.cli.inputs import Inputs, Verifier
@@ -66,7 +67,12 @@ class Run:
         Errors: all that keeps the step from being started.
         """
         inputs = self._verifier.verify(self._step)
-        return Prepared(inputs, code_files(self._step, self._lock, self._workspace.root), self._build())
+        built = self._build()
+        if built is not None:
+            return Prepared(inputs, built.code.files, built)
+        code = find_code(self._step, self._lock, self._workspace.root)
+        warn_of_code({self._step.name: code}, self._report)
+        return Prepared(inputs, code.files, built)
 
     def start(self, prepared: Prepared, arguments: Sequence[str] = ()) -> Finished:
         """Run the step to its end; `arguments` are appended to its command.

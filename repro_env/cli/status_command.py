@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 import click
 
-from repro_env.build.code import code_files
+from repro_env.build.code import find_code
 from repro_env.build.native import step_definition
 from repro_env.cli.project import LOCK_FILE, Workspace, open_workspace, read_lock, store_root
 from repro_env.errors import BuildError, LockError
@@ -118,7 +118,7 @@ def _why_stale(
     if last is None:
         return "never run"
     try:
-        code = code_files(step, lock, workspace.root)
+        code = find_code(step, lock, workspace.root).files
     except BuildError as error:
         return error.what
     if step_definition(lock, step, _platform(step), code) != last.definition:
