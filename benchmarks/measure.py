@@ -43,9 +43,13 @@ def timed(
 def once(arguments: Sequence[str | Path], *, cwd: Path | None = None, env: Mapping[str, str] | None = None) -> str:
     """Run a command to its end and return its standard output."""
     words = [str(word) for word in arguments]
-    done = subprocess.run(
-        words, cwd=cwd, env={**os.environ, **(env or {})}, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run(words, cwd=cwd, env=_environment(env), capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"{' '.join(words)} failed with {done.returncode}:\n{done.stdout}{done.stderr}")
     return done.stdout
+
+
+def _environment(env: Mapping[str, str] | None) -> dict[str, str]:
+    """Return the process's environment as a person has it: with byte code kept, whatever this machine is set to."""
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return {**kept, **(env or {})}

@@ -21,7 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from measure import Timing, once, timed
-from projects import BIG, Project, big_project, lock_project, wheel_directory
+from measured import BIG, Project, big_project, lock_project, wheel_directory
 
 HERE = Path(__file__).resolve().parent
 BIN = Path(sys.executable).parent

@@ -22,7 +22,7 @@ BIG = (
 )
 _NEEDED = ("joblib==1.5.3", "python-dateutil==2.9.0.post0", "six==1.17.0", "threadpoolctl==3.6.0", "tzdata==2025.3")
 _SMALL = ("idna==3.7", "idna==3.8", "idna==3.9", "idna==3.10", "idna==3.11")
-_TORCH = ("filelock==3.20.3", "fsspec==2026.1.0", "jinja2==3.1.6", "markupsafe==3.0.3", "mpmath==1.3.0")
+_TORCH: tuple[str, ...] = ("filelock==3.20.3", "fsspec==2026.1.0", "jinja2==3.1.6", "markupsafe==3.0.3", "mpmath==1.3.0")
 _TORCH += ("networkx==3.6.1", "setuptools==80.9.0", "sympy==1.14.0", "typing-extensions==4.15.0")
 _NEWEST = "2026-10-01T00:00:00Z"
 _MANY = ("dvc", "jupyterlab", "mlflow", "streamlit")
