@@ -146,15 +146,14 @@ class HttpClient:
         *,
         headers: Mapping[str, str] | None = None,
         body: Callable[[], Iterable[bytes]] | None = None,
-        attempts: int | None = None,
+        retry: bool = True,
     ) -> Answer:
         """Send a request and return the answer, whatever its status, once that is not one that may pass.
 
-        `body` gives the bytes to send, anew for each attempt; `headers` say how many they are. `attempts` are those for
-        failures that may pass (None: as many as the client is set to). Errors: `FetchError` when no answer came.
+        `body` gives the bytes to send, anew for each attempt; `headers` say how many they are. Errors: `FetchError` when
+        no answer came; without `retry` that is a `TransientError` where another attempt might bring one.
         """
-        most = attempts or self._limits.attempts
-        for attempt in range(most):
+        for attempt in range(self._limits.attempts):
             try:
                 response = self._follow(method, url, headers or {}, body, any_status=True)
                 answer = HttpBody(response, url, self._limits.read)
@@ -165,7 +164,9 @@ class HttpClient:
                 found = {name.lower(): value for name, value in response.headers.items()}
                 return Answer(status=response.status, reason=response.reason or "", headers=found, body=content)
             except TransientError as error:
-                self.wait(error, attempt, attempts=most)
+                if not retry:
+                    raise
+                self.wait(error, attempt)
         raise AssertionError("the last attempt raises")
 
     def wait(self, error: TransientError, attempt: int, *, attempts: int | None = None) -> None:

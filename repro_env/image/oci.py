@@ -19,6 +19,7 @@ from repro_env.image.store import Store, canonical_json
 from repro_env.values import Digest, Platform
 
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
+INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
 CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
 
 CREATED = "1980-01-01T00:00:00Z"
@@ -113,6 +114,21 @@ def write_image(image: Image, store: Store, *, reference: str = "") -> Digest:
         platform = {"architecture": image.platform.architecture, "os": "linux"}
         store.name(reference, {**descriptor(MANIFEST_TYPE, manifest), "platform": platform})
     return digest
+
+
+def index_document(images: Mapping[Platform, Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the index of one image on several platforms, given the descriptor of each one's manifest.
+
+    Source: OCI image specification 1.1, "image-index.md".
+    """
+    return {
+        "schemaVersion": 2,
+        "mediaType": INDEX_TYPE,
+        "manifests": [
+            {**images[platform], "platform": {"architecture": platform.architecture, "os": "linux"}}
+            for platform in sorted(images)
+        ],
+    }
 
 
 def read_image(store: Store, digest: Digest) -> Image:
