@@ -261,9 +261,10 @@ def test_docker_runs_it(base: Base, shared_store: Store, requires: Callable[...,
     requires("skopeo")
     name = f"repro-test-{uuid.uuid4().hex[:12]}"
     image = Image(platform=AMD64, layers=base.layers, env={"PATH": "/usr/bin", "LANG": "C.UTF-8"}, command=("python3",))
-    write_image(image, shared_store, reference=name)
+    reference = f"repro-test/{base.suite}"
+    write_image(image, shared_store, reference=reference)
     try:
-        source, target = f"oci:{shared_store.root}:{name}", f"docker-daemon:{name}:latest"
+        source, target = f"oci:{shared_store.root}:{reference}", f"docker-daemon:{name}:latest"
         subprocess.run(["skopeo", "copy", "--insecure-policy", source, target], check=True, capture_output=True)
         done = subprocess.run(
             ["docker", "run", "--rm", "--network", "none", name, "python3", "-c", PYTHON],
