@@ -15,10 +15,11 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
-from types import FrameType
 from typing import BinaryIO
 
+from repro_env.edges import files
 from repro_env.errors import ToolError
 
 FORWARDED = (
@@ -56,16 +57,15 @@ class Ended:
 class Output:
     """Where a step's output goes: our own two streams, byte for byte and at once, and a log if there is one."""
 
-    def __init__(self, log: BinaryIO | None) -> None:
+    def __init__(self, log: FileIO | None) -> None:
         self._log = log
         self._lock = threading.Lock()
         self._gone: set[int] = set()
 
     def write(self, descriptor: int, data: bytes) -> None:
-        """Pass `data` on to our descriptor 1 or 2. A reader that went away does not stop the step."""
-        if self._log is not None:
-            with self._lock:
-                self._log.write(data)
+        """Pass `data` on to our descriptor 1 or 2. Neither a reader that went away nor a full disk stops the step."""
+        with self._lock:
+            self._keep(data)
         view = memoryview(data)
         while view and descriptor not in self._gone:
             try:
@@ -75,39 +75,78 @@ class Output:
             except OSError:
                 self._gone.add(descriptor)
 
+    def _keep(self, data: bytes) -> None:
+        view = memoryview(data)
+        try:
+            while self._log is not None and view:
+                view = view[self._log.write(view) :]
+        except OSError as error:
+            self._log = None
+            os.write(2, f"repro: the log of this run ends here: {error.strerror}\n".encode())
+
 
 @contextlib.contextmanager
 def output_to(log: Path | None) -> Iterator[Output]:
-    """Give the output of one run. Errors: `OSError` when the log cannot be opened."""
+    """Give the output of one run. Errors: `StoreError` when the log cannot be opened."""
     if log is None:
         yield Output(None)
         return
-    with log.open("wb", buffering=0) as stream:
+    with files.os_errors(f"write {log}"):
+        stream = log.open("wb", buffering=0)
+    with stream:
         yield Output(stream)
 
 
-@contextlib.contextmanager
-def forwarding(deliver: Callable[[int], None]) -> Iterator[None]:
-    """Hand every signal of `FORWARDED` that this process gets to `deliver`, and do nothing else about it.
+class Signals:
+    """The signals of `FORWARDED` that reached this process, and the one place that waits for them.
 
-    Only the main thread may set handlers; elsewhere nothing is changed.
+    A handler in Python runs between two instructions of the main thread, so one that comes just before a blocking call
+    waits as long as the call does. The interpreter's wake-up descriptor knows no such moment.
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
 
-    def handle(number: int, _frame: FrameType | None) -> None:
-        deliver(number)
+    def __init__(self, reader: int) -> None:
+        self._reader = reader
 
-    before = {number: signal.getsignal(number) for number in FORWARDED}
-    for number, handler in before.items():
-        if handler is not signal.SIG_IGN:  # nohup and the like: the step inherits that
-            signal.signal(number, handle)
+    def deliver_until(self, end: int, deliver: Callable[[int], None]) -> None:
+        """Hand each signal to `deliver`, once, until the descriptor `end` is at its end."""
+        while end not in (ready := select.select([self._reader, end], [], [])[0]):
+            for number in os.read(self._reader, _CHUNK) if ready else b"":
+                if number in FORWARDED:
+                    deliver(number)
+
+
+@contextlib.contextmanager
+def receiving() -> Iterator[Signals]:
+    """Collect signals instead of acting on them; those that are ignored, as under nohup, stay so.
+
+    Only the main thread may change what signals do; elsewhere none is ever received.
+    """
+    reader, writer = os.pipe()
+    try:
+        if threading.current_thread() is threading.main_thread():
+            os.set_blocking(writer, False)
+            with _handled(writer):
+                yield Signals(reader)
+        else:
+            yield Signals(reader)
+    finally:
+        os.close(reader)
+        os.close(writer)
+
+
+@contextlib.contextmanager
+def _handled(writer: int) -> Iterator[None]:
+    handlers = {number: signal.getsignal(number) for number in FORWARDED}
+    before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    for number, handler in handlers.items():
+        if handler is not signal.SIG_IGN:
+            signal.signal(number, lambda _number, _frame: None)
     try:
         yield
     finally:
-        for number, handler in before.items():
+        for number, handler in handlers.items():
             signal.signal(number, handler)
+        signal.set_wakeup_fd(before)
 
 
 def supervise(
@@ -127,25 +166,14 @@ def supervise(
     With `guard_group` its process group is killed if we are.
     Errors: `ToolError` when the program cannot be started.
     """
-    started: list[int] = []
-    early: list[int] = []
-
-    def receive(number: int) -> None:
-        if started:
-            deliver(started[0], number)
-        else:
-            early.append(number)
-
-    with forwarding(receive), contextlib.ExitStack() as guards:
+    with receiving() as signals, contextlib.ExitStack() as guards:
         watch = guards.enter_context(guarded("kill", "-KILL")) if guard_group else None
         child = _start(arguments, env=env, output=output, cwd=cwd, pass_descriptors=pass_descriptors)
         if watch is not None:
             watch(f"-{child.pid}")
         copying = _copying(child, output)
-        started.append(child.pid)
-        for number in early:
-            deliver(child.pid, number)
-        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        with _end_of(child.pid) as end:
+            signals.deliver_until(end, lambda number: deliver(child.pid, number))
         send_to_group(child.pid, signal.SIGKILL)  # what it left running would keep the streams open
         _pid, status, usage = os.wait4(child.pid, 0)
         child.returncode = os.waitstatus_to_exitcode(status)
@@ -156,6 +184,24 @@ def supervise(
         peak_memory=usage.ru_maxrss * 1024,
         cpu_seconds=usage.ru_utime + usage.ru_stime,
     )
+
+
+@contextlib.contextmanager
+def _end_of(pid: int) -> Iterator[int]:
+    """Give a descriptor that is at its end when our child is. A pidfd would do the same, from Linux 5.3 on."""
+    reader, writer = os.pipe()
+
+    def wait() -> None:
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        os.close(writer)
+
+    waiter = threading.Thread(target=wait, daemon=True)
+    waiter.start()
+    try:
+        yield reader
+    finally:
+        waiter.join()
+        os.close(reader)
 
 
 def shell_status(code: int) -> int:

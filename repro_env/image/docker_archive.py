@@ -14,6 +14,7 @@ from typing import Any
 
 from repro_env.edges import files
 from repro_env.image import tar
+from repro_env.image.layer import Layer
 from repro_env.image.oci import MANIFEST_TYPE, Image, descriptor, read_image
 from repro_env.image.store import Store, canonical_json
 from repro_env.values import Digest
@@ -21,9 +22,9 @@ from repro_env.values import Digest
 _CHUNK = 1 << 20
 
 
-def shared_layers(image: Image, known: Sequence[Sequence[str]]) -> int:
-    """Return how many of the image's lowest layers an engine has, given the `RootFS.Layers` of each of its images."""
-    own = [str(layer.diff_id) for layer in image.layers]
+def shared_layers(layers: Sequence[Layer], known: Sequence[Sequence[str]]) -> int:
+    """Return how many of an image's lowest layers an engine has, given the `RootFS.Layers` of each of its images."""
+    own = [str(layer.diff_id) for layer in layers]
     return max((_common(own, other) for other in known), default=0)
 
 

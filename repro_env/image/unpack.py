@@ -4,13 +4,11 @@
     rootfs/KEY        the layers of one image on top of each other; its files are those of the trees
 
 Both appear by rename when they are whole and are never written again: a runtime shows them to a step read-only.
-Source of the whiteouts: OCI image specification 1.1, "layer.md", sections "Whiteouts" and "Applying Changesets".
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import gzip
 import hashlib
 import os
@@ -18,34 +16,22 @@ import secrets
 import shutil
 import tarfile
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, cast
 
 from isal import igzip, isal_zlib
 
 from repro_env.edges import files
+from repro_env.edges.report import Reporter, Silent
 from repro_env.errors import IntegrityError
 from repro_env.image.layer import MEDIA_TYPE, Layer
+from repro_env.image.overlay import MODE, MOUNT_DIRECTORIES, MOUNT_FILES, WHITEOUT, add_mount_points, lay_over
 from repro_env.image.store import Store
+from repro_env.values import Digest
 
-MOUNT_DIRECTORIES = ("dev", "proc", "run", "sys", "tmp", "repro/code", "repro/input", "repro/output")
-"""Directories that every root filesystem has, because a runtime mounts over them and cannot make them itself."""
-
-MOUNT_FILES: Mapping[str, str] = {
-    "etc/hosts": "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n",
-    "etc/resolv.conf": "",
-}
-"""Files that every root filesystem has for the same reason, with their content where an image has none."""
-
-_WHITEOUT = ".wh."
-_OPAQUE = ".wh..wh..opq"
+_SILENT = Silent()
 _CHUNK = 1 << 20
-_MODE = 0o1777
-"""What is kept of a mode. Set-user-ID and set-group-ID bits are not: a sandbox ignores them, but the tree stands on
-this machine, where a hostile image's bit would count."""
-
-_NO_HARD_LINK = frozenset((errno.EMLINK, errno.EPERM, errno.EXDEV, errno.EOPNOTSUPP))
 
 
 def unpack_layer(store: Store, layer: Layer) -> Path:
@@ -63,21 +49,31 @@ def unpack_layer(store: Store, layer: Layer) -> Path:
     return tree
 
 
-def root_filesystem(store: Store, layers: Sequence[Layer]) -> Path:
+def root_filesystem(store: Store, layers: Sequence[Layer], reporter: Reporter = _SILENT) -> Path:
     """Return the directory that holds all these layers, lowest first, on top of each other.
 
-    It costs one pass over the layers' directories the first time and nothing later. Errors: as `unpack_layer`.
+    It costs one pass over the layers' directories the first time and nothing later; what has to be unpacked for it is
+    shown. Errors: as `unpack_layer`.
     """
     root = store.root / "rootfs" / _key(layers)
     if root.is_dir():
         return root
-    trees = [unpack_layer(store, layer) for layer in layers]
+    trees = _unpack_all(store, layers, reporter)
     with files.os_errors(f"unpack into the store at {store.root}"), _making(store, root) as temporary:
         if temporary is not None:
             for tree in trees:
-                _lay_over(tree, temporary)
-            _add_mount_points(temporary)
+                lay_over(tree, temporary)
+            add_mount_points(temporary)
     return root
+
+
+def _unpack_all(store: Store, layers: Sequence[Layer], reporter: Reporter) -> list[Path]:
+    trees = []
+    with reporter.task("unpack the image", sum(layer.size for layer in layers)) as task:
+        for layer in layers:
+            trees.append(unpack_layer(store, layer))
+            task.advance(layer.size)
+    return trees
 
 
 def _key(layers: Sequence[Layer]) -> str:
@@ -115,12 +111,9 @@ def _unpack(store: Store, layer: Layer, root: Path) -> None:
             hashing.drain()
     except _DAMAGES as error:
         raise IntegrityError(f"layer {layer.digest.short} is damaged", str(error), _DAMAGED_HINT) from error
-    if hashing.hexdigest() != layer.diff_id.hex:
-        raise IntegrityError(
-            f"layer {layer.digest.short} is damaged",
-            f"it unpacks to sha256:{hashing.hexdigest()} where {layer.diff_id} was expected",
-            _DAMAGED_HINT,
-        )
+    if hashing.digest() != layer.diff_id:
+        why = f"it unpacks to {hashing.digest()} where {layer.diff_id} was expected"
+        raise IntegrityError(f"layer {layer.digest.short} is damaged", why, _DAMAGED_HINT)
 
 
 _DAMAGED_HINT = "remove that blob from the store and build again"
@@ -156,9 +149,9 @@ class _Hashing:
         while self.read(_CHUNK):
             pass
 
-    def hexdigest(self) -> str:
+    def digest(self) -> Digest:
         """Return the digest of what was read."""
-        return self._hash.hexdigest()
+        return Digest(self._hash.hexdigest())
 
 
 class _Unpacker:
@@ -206,7 +199,7 @@ class _Unpacker:
             self._clear(path)
             os.mkdir(self._place(path))
             self._kinds[path] = "directory"
-        self._modes[path] = mode & _MODE
+        self._modes[path] = mode & MODE
 
     def _add_hard_link(self, path: str, entry: tarfile.TarInfo) -> None:
         target = _safe(entry.linkname)
@@ -221,7 +214,7 @@ class _Unpacker:
         assert content is not None, "a regular file has content"
         with open(self._place(path), "xb", buffering=0) as stream:
             shutil.copyfileobj(content, stream, _CHUNK)
-            os.fchmod(stream.fileno(), entry.mode & _MODE)
+            os.fchmod(stream.fileno(), entry.mode & MODE)
 
     def _make_parents(self, path: str) -> None:
         parent = path.rpartition("/")[0]
@@ -252,91 +245,7 @@ class _Unpacker:
 def _safe(name: str) -> str:
     """Return an entry's path with `.` parts removed, "" for the root. Errors: `IntegrityError` if it leads out."""
     parts = [part for part in name.split("/") if part not in {"", "."}]
-    hidden = {part.removeprefix(_WHITEOUT) for part in parts if part.startswith(_WHITEOUT)}
+    hidden = {part.removeprefix(WHITEOUT) for part in parts if part.startswith(WHITEOUT)}
     if name.startswith("/") or ".." in parts or "\0" in name or hidden & {"", ".", ".."}:
         raise IntegrityError(f"a layer names {name!r}, which stands outside of it")
     return "/".join(parts)
-
-
-# Layers on top of each other
-
-
-def _lay_over(source: Path, target: Path) -> None:
-    """Put one layer's tree over what the target directory holds from the layers below."""
-    shared = _lay_directory_over(str(source), str(target), fresh=False)
-    for directory, mode in reversed(shared):
-        os.chmod(directory, mode)
-
-
-def _lay_directory_over(source: str, target: str, *, fresh: bool) -> list[tuple[str, int]]:
-    """Do one directory and those below it; `fresh` says that the target was made for it and holds nothing.
-
-    Returns the directories with the modes they are to have once everything is in them.
-    """
-    with os.scandir(source) as scanned:
-        entries = list(scanned)
-    modes = [(target, os.stat(source).st_mode & _MODE)]
-    if not fresh:
-        os.chmod(target, 0o755)  # noqa: S103 - to write into it; its own mode follows
-        _apply_whiteouts(entries, target)
-    for entry in entries:
-        name = entry.name
-        place = f"{target}/{name}"
-        if entry.is_dir(follow_symlinks=False):
-            made = fresh or not os.path.isdir(place) or os.path.islink(place)
-            if made:
-                if not fresh:
-                    files.remove_tree(Path(place))
-                os.mkdir(place)
-            modes += _lay_directory_over(entry.path, place, fresh=made)
-        elif not name.startswith(_WHITEOUT):
-            _link_over(entry.path, place, fresh=fresh)
-    return modes
-
-
-def _apply_whiteouts(entries: Sequence[os.DirEntry[str]], target: str) -> None:
-    for entry in entries:
-        if entry.name == _OPAQUE:
-            for below in os.listdir(target):
-                files.remove_tree(Path(target, below))
-        elif entry.name.startswith(_WHITEOUT):
-            files.remove_tree(Path(target, entry.name.removeprefix(_WHITEOUT)))
-
-
-def _link_over(source: str, place: str, *, fresh: bool) -> None:
-    try:
-        os.link(source, place, follow_symlinks=False)
-    except FileExistsError:
-        if fresh:
-            raise
-        files.remove_tree(Path(place))
-        os.link(source, place, follow_symlinks=False)
-    except OSError as error:
-        if error.errno not in _NO_HARD_LINK:
-            raise
-        if not fresh:
-            files.remove_tree(Path(place))
-        shutil.copy2(source, place, follow_symlinks=False)
-
-
-def _add_mount_points(root: Path) -> None:
-    for name in MOUNT_DIRECTORIES:
-        _make_real_directory(root, name)
-    for name, content in MOUNT_FILES.items():
-        _make_real_directory(root, os.path.dirname(name))
-        place = root / name
-        if place.is_symlink() or not place.is_file():
-            files.remove_tree(place)
-            place.write_text(content, encoding="ascii")
-            place.chmod(0o644)
-
-
-def _make_real_directory(root: Path, name: str) -> None:
-    """Make a directory whose path holds no link, in place of whatever an image has there."""
-    place = root
-    for part in name.split("/"):
-        place /= part
-        if place.is_symlink() or not place.is_dir():
-            files.remove_tree(place)
-            place.mkdir()
-            place.chmod(0o755)

@@ -6,8 +6,9 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import machine
@@ -15,6 +16,7 @@ import pytest
 import tiny
 from recorder import record
 
+from repro_env.edges.report import Silent
 from repro_env.image.docker_archive import docker_archive
 from repro_env.image.store import Store
 from repro_env.run.plan import ENVIRONMENT, Input
@@ -90,6 +92,14 @@ def alive(mark: str) -> bool:
 def a_mark() -> str:
     """A number of seconds that no other test sleeps."""
     return f"{600 + int.from_bytes(os.urandom(3), 'big') / 1e6:.6f}"
+
+
+@pytest.fixture
+def public_directory() -> Iterator[Path]:
+    """A directory that every user can reach, which those of pytest are not."""
+    with tempfile.TemporaryDirectory(prefix="repro-test-") as name:
+        os.chmod(name, 0o755)
+        yield Path(name)
 
 
 def ask(url: str) -> list[str]:
@@ -197,7 +207,7 @@ def test_only_output_and_temporary_places_are_writable(name: str, store: Store, 
     """
     (tmp_path / "raw").mkdir()
     (tmp_path / "raw" / "file").write_text("original\n")
-    runtime = choose(runtimes_of(store), asked=name)
+    runtime = choose(runtimes_of(store, Silent()), asked=name)
     entries = [Input(name="raw", declared="data/raw", source=tmp_path / "raw")]
     step = tiny.tiny_step("sh", "-c", script, inputs=["raw"], outputs={"model": "build/model"})
     plan = tiny.tiny_plan(step, tmp_path, image=tiny.tiny_image(store), inputs=entries, run=f"ro-{os.getpid()}")
@@ -234,7 +244,7 @@ def test_an_input_is_one_file_where_the_command_expects_it(name: str, store: Sto
     plan.output.mkdir(parents=True)
     assert plan.argv[-1] == "/repro/input/clean.table/table.csv"
     log = tmp_path / "log"
-    assert choose(runtimes_of(store), asked=name).run(plan, log=log).status == 0
+    assert choose(runtimes_of(store, Silent()), asked=name).run(plan, log=log).status == 0
     assert log.read_text() == "a,b\n" * 2
 
 
@@ -328,7 +338,7 @@ def test_no_container_is_left_behind(tmp_path: Path) -> None:
 
 @pytest.mark.docker
 def test_the_engine_is_sent_only_the_layers_it_lacks(store: Store, tmp_path: Path) -> None:
-    runtime = choose(runtimes_of(store), asked="docker")
+    runtime = choose(runtimes_of(store, Silent()), asked="docker")
     first = tiny.make_layer(store, [tiny.text("unique", os.urandom(8).hex())])
     second = tiny.make_layer(store, [tiny.text("code", os.urandom(8).hex())])
 
@@ -352,7 +362,7 @@ def test_peak_memory_and_processor_time_are_the_steps(store: Store, tmp_path: Pa
     step = tiny.tiny_step("sh", "-c", "i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done")
     plan = tiny.tiny_plan(step, tmp_path, image=tiny.tiny_image(store))
     plan.output.mkdir(parents=True)
-    ended = choose(runtimes_of(store), asked="bwrap").run(plan, log=None)
+    ended = choose(runtimes_of(store, Silent()), asked="bwrap").run(plan, log=None)
     assert ended.cpu_seconds is not None
     assert ended.peak_memory is not None
     assert ended.cpu_seconds > 0.02
@@ -361,10 +371,8 @@ def test_peak_memory_and_processor_time_are_the_steps(store: Store, tmp_path: Pa
 
 @pytest.mark.bwrap
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
-def test_an_ordinary_user_needs_no_root(tmp_path_factory: pytest.TempPathFactory) -> None:
-    root = tmp_path_factory.mktemp("ordinary")
-    for directory in (root, *list(root.parents)[: len(root.relative_to("/tmp").parts)]):  # pytest makes them private
-        directory.chmod(0o755)
+def test_an_ordinary_user_needs_no_root(public_directory: Path) -> None:
+    root = public_directory
     os.chown(root, NOBODY, NOBODY)
     become = ["setpriv", "--reuid", str(NOBODY), "--regid", str(NOBODY), "--clear-groups"]
     words = [*become, *arguments("bwrap", root, ["sh", "-c", "id -u; touch /repro/output/made; touch /x"])]

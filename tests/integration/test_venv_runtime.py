@@ -11,6 +11,7 @@ import pytest
 import tiny
 from wheelmaker import WheelRecipe, make_wheel
 
+from repro_env.edges.report import Silent
 from repro_env.errors import RuntimeUnavailableError, StoreError, ToolError
 from repro_env.image.store import Store
 from repro_env.lock.model import Environment, Wheel
@@ -43,7 +44,7 @@ def greeting(store: Store, tmp_path: Path) -> Wheel:
 def plan(root: Path, *command: str, wheels: tuple[Wheel, ...] = (), inputs: tuple[Input, ...] = ()) -> RunPlan:
     (root / "code").mkdir()
     (root / "run").mkdir()
-    runtime = Venv(Store(root / "store"))
+    runtime = Venv(Store(root / "store"), Silent())
     step = replace(tiny.tiny_step(*command, outputs={"model": "build/model"}), python=PYTHON)
     found = plan_run(
         step,
@@ -77,25 +78,25 @@ def test_a_step_runs_with_its_locked_packages_and_scripts(store: Store, tmp_path
         inputs=(Input(name="raw", declared="data/raw.csv", source=tmp_path / "raw.csv"),),
     )
     log = tmp_path / "log"
-    assert Venv(store).run(given, log=log).status == 0
+    assert Venv(store, Silent()).run(given, log=log).status == 0
     assert log.read_text() == f"hello from a wheel\na,b\n {tmp_path}/code\n"
     assert (given.output / "build/model").exists()
     assert sorted(os.listdir(tmp_path / "run")) == ["output"], "no link and no home is left behind"
-    assert Venv(store).run(replace(given, argv=("greet",)), log=log).status == 0
+    assert Venv(store, Silent()).run(replace(given, argv=("greet",)), log=log).status == 0
     assert log.read_text() == "hello from a wheel\n"
 
 
 def test_the_environment_is_made_once(store: Store, tmp_path: Path, greeting: Wheel) -> None:
-    first = Venv(store).environment([greeting], PYTHON)
+    first = Venv(store, Silent()).environment([greeting], PYTHON)
     os.unlink(store.blob(greeting.sha256))
-    assert Venv(store).environment([greeting], PYTHON) == first
+    assert Venv(store, Silent()).environment([greeting], PYTHON) == first
     assert list(store.temporary.iterdir()) == []
 
 
 def test_a_missing_wheel_is_named(store: Store, greeting: Wheel) -> None:
     os.unlink(store.blob(greeting.sha256))
     with pytest.raises(StoreError, match=r"the store has no greeting-1\.0"):
-        Venv(store).environment([greeting], PYTHON)
+        Venv(store, Silent()).environment([greeting], PYTHON)
     assert list(store.temporary.iterdir()) == []
 
 
@@ -103,7 +104,7 @@ def test_a_wheel_with_other_bytes_is_refused(store: Store, greeting: Wheel) -> N
     wrong = replace(greeting, sha256=Digest.of(b"other"))
     os.rename(store.blob(greeting.sha256), store.blob(wrong.sha256))
     with pytest.raises(ToolError) as caught:
-        Venv(store).environment([wrong], PYTHON)
+        Venv(store, Silent()).environment([wrong], PYTHON)
     assert "greeting" in caught.value.why
     assert not (store.root / "venvs").exists() or not list((store.root / "venvs").iterdir())
 
@@ -116,7 +117,7 @@ def test_an_interpreter_that_is_not_there_is_named(store: Store) -> None:
 
 
 def test_what_is_not_isolated_is_said_plainly(store: Store, tmp_path: Path) -> None:
-    sentences = Venv(store).not_isolated(plan(tmp_path, "true"))
+    sentences = Venv(store, Silent()).not_isolated(plan(tmp_path, "true"))
     assert sentences[0] == "The network of this machine is open, although the step does not ask for it."
     assert any("not base slim's" in sentence for sentence in sentences)
     assert any("the locked 3.11.0" in sentence for sentence in sentences)

@@ -13,6 +13,7 @@ sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[2])]
 
 import tiny  # noqa: E402 - needs the path above
 
+from repro_env.edges.report import Silent  # noqa: E402 - same
 from repro_env.errors import ReproError  # noqa: E402 - same
 from repro_env.image.store import Store  # noqa: E402 - same
 from repro_env.run.runtimes.choose import choose, runtimes_of  # noqa: E402 - same
@@ -23,7 +24,7 @@ def main() -> int:
     name, place, *flags = sys.argv[1:split]
     root = Path(place)
     store = Store(root / "store")
-    runtime = choose(runtimes_of(store), asked=name)
+    runtime = choose(runtimes_of(store, Silent()), asked=name)
     run = root / "run"
     (run / "output").mkdir(parents=True, exist_ok=True)
     (root / "code").mkdir(exist_ok=True)

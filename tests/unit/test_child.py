@@ -8,10 +8,12 @@ import textwrap
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from repro_env.edges.child import Ended, Output, forwarding, guarded, output_to, send, supervise
+from repro_env.edges import child
+from repro_env.edges.child import Ended, Output, guarded, output_to, receiving, send, supervise
 from repro_env.errors import ToolError
 
 ENV = {"PATH": os.defpath}
@@ -53,27 +55,33 @@ def test_a_signal_ends_it_with_128_and_its_number() -> None:
     timer.join()
 
 
-def test_handlers_are_put_back() -> None:
+def test_signals_that_came_early_are_delivered_and_handlers_put_back() -> None:
     before = signal.getsignal(signal.SIGTERM)
     received: list[int] = []
-    with forwarding(received.append):
-        os.kill(os.getpid(), signal.SIGUSR1)
-        os.kill(os.getpid(), signal.SIGINT)
-        time.sleep(0)
-    assert received == [signal.SIGUSR1, signal.SIGINT]
+    end, writer = os.pipe()
+
+    def receive(number: int) -> None:
+        received.append(number)
+        if len(received) == 3:
+            os.close(writer)
+
+    with receiving() as signals:
+        for number in (signal.SIGUSR1, signal.SIGINT, signal.SIGTERM):
+            os.kill(os.getpid(), number)
+        signals.deliver_until(end, receive)
+    os.close(end)
+    assert received == [signal.SIGUSR1, signal.SIGINT, signal.SIGTERM]
     assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_an_ignored_signal_stays_ignored() -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    received: list[int] = []
     try:
-        with forwarding(received.append):
-            os.kill(os.getpid(), signal.SIGHUP)
+        with receiving():
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
         assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)
-    assert received == []
 
 
 def test_outside_the_main_thread_signals_are_left_alone() -> None:
@@ -81,13 +89,29 @@ def test_outside_the_main_thread_signals_are_left_alone() -> None:
     found: list[object] = []
 
     def work() -> None:
-        with forwarding(lambda _number: None):
+        found.append(supervise(["/bin/sh", "-c", "exit 3"], env=ENV, output=None, deliver=send).status)
+        with receiving():
             found.append(signal.getsignal(signal.SIGTERM))
 
     thread = threading.Thread(target=work)
     thread.start()
     thread.join()
-    assert found == [before]
+    assert found == [3, before]
+
+
+def test_no_moment_is_too_early_for_a_signal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A handler in Python could come too late, just before the call that waits for the end."""
+    start = child._start
+
+    def signalled(*arguments: Any, **options: Any) -> subprocess.Popen[bytes]:
+        timer.start()
+        return start(*arguments, **options)
+
+    monkeypatch.setattr(child, "_start", signalled)
+    for delay in range(0, 4000, 100):
+        timer = threading.Timer(delay / 1e6, os.kill, (os.getpid(), signal.SIGTERM))
+        assert supervise(["sleep", "20"], env=ENV, output=None, deliver=send).status == 143
+        timer.join()
 
 
 def test_a_reader_that_goes_away_does_not_stop_the_step(tmp_path: Path) -> None:
@@ -106,6 +130,15 @@ def test_a_reader_that_goes_away_does_not_stop_the_step(tmp_path: Path) -> None:
         running.wait(60)
     assert (tmp_path / "status").read_text() == "5\n"
     assert (tmp_path / "log").read_text().endswith("line 19999\n")
+
+
+def test_a_log_on_a_full_disk_does_not_stop_the_step(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    with output_to(Path("/dev/full")) as output:
+        status = supervise(["/bin/sh", "-c", "echo a; sleep 0.1; echo b; exit 5"], env=ENV, output=output, deliver=send)
+    assert status.status == 5
+    captured = capfdbinary.readouterr()
+    assert captured.out == b"a\nb\n"
+    assert captured.err == b"repro: the log of this run ends here: No space left on device\n"
 
 
 def test_a_terminal_that_does_not_block_loses_nothing() -> None:

@@ -3,12 +3,14 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
 import pytest
 
+from repro_env.edges.report import Silent
 from repro_env.errors import RuntimeUnavailableError
 from repro_env.image.store import Store
 from repro_env.run.runtimes import bwrap
@@ -68,16 +70,21 @@ def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
 
 
 def test_what_isolates_comes_before_what_does_not(store: Store) -> None:
-    assert list(RUNTIMES) == ["bwrap", "podman", "docker", "venv"] == [found.name for found in runtimes_of(store)]
+    assert (
+        list(RUNTIMES)
+        == ["bwrap", "podman", "docker", "venv"]
+        == [found.name for found in runtimes_of(store, Silent())]
+    )
 
 
 def test_choosing_imports_no_docker_package() -> None:
     code = (
-        "import sys, tempfile, pathlib; from repro_env.image.store import Store;"
-        "from repro_env.run.runtimes.choose import runtimes_of; runtimes_of(Store(pathlib.Path(tempfile.mkdtemp())));"
+        "import sys, tempfile, pathlib; from repro_env.image.store import Store\n"
+        "from repro_env.edges.report import Silent; from repro_env.run.runtimes.choose import runtimes_of\n"
+        "runtimes_of(Store(pathlib.Path(tempfile.mkdtemp())), Silent())\n"
         "print([name for name in ('docker', 'requests', 'urllib3', 'uv') if name in sys.modules])"
     )
-    done = subprocess.run([os.sys.executable, "-c", code], capture_output=True, text=True, check=True)  # type: ignore[attr-defined]
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
 
@@ -85,7 +92,7 @@ def test_choosing_imports_no_docker_package() -> None:
 
 
 def test_an_engine_that_is_not_there_is_named_with_its_address(store: Store, tmp_path: Path) -> None:
-    absence = Docker(store, {"DOCKER_HOST": f"unix://{tmp_path}/none.sock"}).unavailable()
+    absence = Docker(store, Silent(), {"DOCKER_HOST": f"unix://{tmp_path}/none.sock"}).unavailable()
     assert absence is not None
     assert absence.reason == (
         f"the Docker engine does not answer at unix://{tmp_path}/none.sock: no such file or directory"
@@ -97,7 +104,7 @@ def test_a_socket_that_nobody_serves_is_named(store: Store, tmp_path: Path) -> N
     path = tmp_path / "docker.sock"
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))
-    absence = Docker(store, {"DOCKER_HOST": f"unix://{path}"}).unavailable()
+    absence = Docker(store, Silent(), {"DOCKER_HOST": f"unix://{path}"}).unavailable()
     assert absence is not None
     assert "connection refused" in absence.reason
 
@@ -108,7 +115,7 @@ def test_a_socket_of_another_group_is_named(store: Store, tmp_path: Path) -> Non
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))
         path.chmod(0)
-        absence = Docker(store, {"DOCKER_HOST": f"unix://{path}"}).unavailable()
+        absence = Docker(store, Silent(), {"DOCKER_HOST": f"unix://{path}"}).unavailable()
     assert absence is not None
     assert "permission denied" in absence.reason
     assert "group docker" in absence.hint
@@ -116,7 +123,7 @@ def test_a_socket_of_another_group_is_named(store: Store, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("host", ["tcp://user:secret@10.0.0.1:2376", "ssh://user@build"])
 def test_an_engine_elsewhere_is_refused_without_showing_its_address(store: Store, host: str) -> None:
-    absence = Docker(store, {"DOCKER_HOST": host}).unavailable()
+    absence = Docker(store, Silent(), {"DOCKER_HOST": host}).unavailable()
     assert absence is not None
     assert "may be on another machine" in absence.reason
     assert "secret" not in absence.reason
@@ -128,7 +135,7 @@ def test_the_current_context_decides_where_the_engine_is(
     (tmp_path / "config.json").write_text("{}")
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
     monkeypatch.delenv("DOCKER_HOST", raising=False)
-    absence = Docker(store, {"DOCKER_CONFIG": str(tmp_path)}).unavailable()
+    absence = Docker(store, Silent(), {"DOCKER_CONFIG": str(tmp_path)}).unavailable()
     assert absence is None or "unix:///var/run/docker.sock" in absence.reason
 
 
@@ -138,7 +145,7 @@ def test_the_current_context_decides_where_the_engine_is(
 def test_a_machine_without_them_is_told_how_to_get_them(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nonexistent")
     monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
-    absences = [Bwrap(store).unavailable(), Podman(store).unavailable()]
+    absences = [Bwrap(store, Silent()).unavailable(), Podman(store, Silent()).unavailable()]
     assert [absence and absence.reason for absence in absences] == [
         "bwrap is not installed",
         "podman is not installed",
@@ -170,12 +177,12 @@ def test_a_kernel_that_forbids_namespaces_is_named_with_the_remedy(
     switch.write_text("0\n")
     monkeypatch.setattr(bwrap, "_SWITCHES", ((str(switch), "0", "sysctl the.switch=1"),))
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    absence = Bwrap(store).unavailable()
+    absence = Bwrap(store, Silent()).unavailable()
     assert absence == Unavailable(
         "bwrap: No permissions to create new namespace",
         "this kernel forbids user namespaces to ordinary users; as root: sysctl the.switch=1",
     )
     switch.write_text("1\n")
-    absence = Bwrap(store).unavailable()
+    absence = Bwrap(store, Silent()).unavailable()
     assert absence is not None
     assert "inside a container" in absence.hint

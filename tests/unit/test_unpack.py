@@ -13,8 +13,9 @@ import pytest
 import tiny
 
 from repro_env.errors import IntegrityError, StoreError
-from repro_env.image import tar, unpack
+from repro_env.image import tar
 from repro_env.image.layer import Layer
+from repro_env.image.overlay import MOUNT_DIRECTORIES
 from repro_env.image.store import Store
 from repro_env.image.unpack import root_filesystem, unpack_layer
 from repro_env.values import Digest
@@ -324,7 +325,7 @@ def test_every_root_filesystem_can_be_mounted_over(store: Store) -> None:
         tiny.link("etc", "/outside"),
     )
     root = root_filesystem(store, [hostile])
-    for name in (*unpack.MOUNT_DIRECTORIES, "etc"):
+    for name in (*MOUNT_DIRECTORIES, "etc"):
         assert (root / name).is_dir()
         assert not any(path.is_symlink() for path in (root / name, *(root / name).parents))
     assert "localhost" in (root / "etc/hosts").read_text()

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from repro_env.edges import child, process
 from repro_env.edges.child import Ended
+from repro_env.edges.report import Reporter
 from repro_env.errors import RuntimeUnavailableError, ToolError
 from repro_env.image.oci import read_image
 from repro_env.image.store import Store
@@ -75,8 +76,9 @@ class Bwrap:
     name = "bwrap"
     needs = Needs.ENVIRONMENT_IMAGE
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, reporter: Reporter) -> None:
         self._store = store
+        self._reporter = reporter
 
     def roots(self, *, code: Path, run: Path) -> Roots:  # noqa: ARG002 - the image's, whatever this machine has
         """Return the image's places."""
@@ -107,7 +109,7 @@ class Bwrap:
         if program is None:
             raise RuntimeUnavailableError("cannot run with bwrap", "bwrap is not installed")
         assert plan.image is not None, "bwrap needs the environment image"
-        root = root_filesystem(self._store, read_image(self._store, plan.image).layers)
+        root = root_filesystem(self._store, read_image(self._store, plan.image).layers, self._reporter)
         with _status() as status, child.output_to(log) as output, child.adopting():
             ended = child.supervise(
                 [program, "--json-status-fd", str(status.writer), *bwrap_arguments(plan, root)],

@@ -4,36 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+from repro_env.edges.report import Reporter
 from repro_env.errors import RuntimeUnavailableError
 from repro_env.image.store import Store
 from repro_env.run.runtimes.base import Runtime
 
 
-def _bwrap(store: Store) -> Runtime:
+def _bwrap(store: Store, reporter: Reporter) -> Runtime:
     from repro_env.run.runtimes.bwrap import Bwrap  # noqa: PLC0415 - only what is chosen is imported
 
-    return Bwrap(store)
+    return Bwrap(store, reporter)
 
 
-def _podman(store: Store) -> Runtime:
+def _podman(store: Store, reporter: Reporter) -> Runtime:
     from repro_env.run.runtimes.podman import Podman  # noqa: PLC0415 - only what is chosen is imported
 
-    return Podman(store)
+    return Podman(store, reporter)
 
 
-def _docker(store: Store) -> Runtime:
+def _docker(store: Store, reporter: Reporter) -> Runtime:
     from repro_env.run.runtimes.docker import Docker  # noqa: PLC0415 - only what is chosen is imported
 
-    return Docker(store)
+    return Docker(store, reporter)
 
 
-def _venv(store: Store) -> Runtime:
+def _venv(store: Store, reporter: Reporter) -> Runtime:
     from repro_env.run.runtimes.venv import Venv  # noqa: PLC0415 - only what is chosen is imported
 
-    return Venv(store)
+    return Venv(store, reporter)
 
 
-RUNTIMES: Mapping[str, Callable[[Store], Runtime]] = {
+RUNTIMES: Mapping[str, Callable[[Store, Reporter], Runtime]] = {
     "bwrap": _bwrap,
     "podman": _podman,
     "docker": _docker,
@@ -62,6 +63,6 @@ def choose(runtimes: Sequence[Runtime], *, asked: str = "") -> Runtime:
     raise RuntimeUnavailableError(what, "\n".join(reasons), "; or ".join(hints))
 
 
-def runtimes_of(store: Store) -> tuple[Runtime, ...]:
-    """Return every runtime, best first."""
-    return tuple(make(store) for make in RUNTIMES.values())
+def runtimes_of(store: Store, reporter: Reporter) -> tuple[Runtime, ...]:
+    """Return every runtime, best first. `reporter` is told what the first run of a step has to prepare."""
+    return tuple(make(store, reporter) for make in RUNTIMES.values())

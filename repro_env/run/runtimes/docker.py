@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import contextlib
 import os
-import queue
 import select
 import socket
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from repro_env.edges import child
 from repro_env.edges.child import Ended
+from repro_env.edges.report import Reporter, Task
 from repro_env.errors import RuntimeUnavailableError
 from repro_env.image.docker_archive import config_digest, docker_archive, shared_layers
 from repro_env.image.oci import read_image
@@ -29,7 +29,6 @@ from repro_env.values import Digest
 
 _ANSWER_SECONDS = 10
 _CHUNK = 1 << 16
-_FINISHED = 0  # no signal has this number
 
 _REMOVE = """\
 import http.client, socket, sys
@@ -96,8 +95,9 @@ class Docker:
     name = "docker"
     needs = Needs.STEP_IMAGE
 
-    def __init__(self, store: Store, environ: Mapping[str, str] = os.environ) -> None:
+    def __init__(self, store: Store, reporter: Reporter, environ: Mapping[str, str] = os.environ) -> None:
         self._store = store
+        self._reporter = reporter
         self._environ = environ
 
     def roots(self, *, code: Path, run: Path) -> Roots:  # noqa: ARG002 - the image's, whatever this machine has
@@ -167,13 +167,21 @@ class Docker:
             return found
         known = [api.inspect_image(entry["Id"])["RootFS"].get("Layers") or () for entry in api.images()]
         said: list[str] = []
-        for skip in dict.fromkeys((shared_layers(read_image(self._store, digest), known), 0)):
-            answer = api.load_image(docker_archive(self._store, digest, tag=tag, skip=skip))
-            said = [str(line["error"]) for line in answer if "error" in line]
+        layers = read_image(self._store, digest).layers
+        for skip in dict.fromkeys((shared_layers(layers, known), 0)):
+            with self._reporter.task("load the image into docker", sum(layer.size for layer in layers[skip:])) as task:
+                answer = api.load_image(_counted(docker_archive(self._store, digest, tag=tag, skip=skip), task))
+                said = [str(line["error"]) for line in answer if "error" in line]
             found = _image_id(api, names)
             if found is not None:
                 return found
         raise RuntimeUnavailableError(f"the Docker engine did not load {tag}", "\n".join(said))
+
+
+def _counted(pieces: Iterable[bytes], task: Task) -> Iterator[bytes]:
+    for piece in pieces:
+        yield piece
+        task.advance(len(piece))
 
 
 def _image_id(api: Any, digests: Sequence[Digest]) -> str | None:
@@ -196,16 +204,14 @@ def _attend(api: Any, container: str, output: child.Output) -> int:
     """Start the container, pass streams and signals until it ends, and return its exit status."""
     from docker.errors import APIError  # noqa: PLC0415 - see `_connect`
 
-    events: queue.SimpleQueue[int] = queue.SimpleQueue()
-    with child.forwarding(events.put), _attached(api, container) as connection:
+    def kill(number: int) -> None:
+        with contextlib.suppress(APIError):  # it has ended meanwhile
+            api.kill(container, number)
+
+    with child.receiving() as signals, _attached(api, container) as connection:
         api.start(container)
-        reader = threading.Thread(target=_copy_output, args=(connection, output, events), daemon=True)
-        reader.start()
-        with _feeding(connection):
-            while (number := events.get()) != _FINISHED:
-                with contextlib.suppress(APIError):  # it has ended meanwhile
-                    api.kill(container, number)
-        reader.join()
+        with _copying(connection, output) as end, _feeding(connection):
+            signals.deliver_until(end, kill)
     return int(api.wait(container)["StatusCode"])
 
 
@@ -221,15 +227,28 @@ def _attached(api: Any, container: str) -> Iterator[socket.socket]:
         connection.close()
 
 
-def _copy_output(connection: socket.socket, output: child.Output, events: queue.SimpleQueue[int]) -> None:
+@contextlib.contextmanager
+def _copying(connection: socket.socket, output: child.Output) -> Iterator[int]:
+    """Pass the container's output on in the background; the descriptor that is given ends when the output does."""
     from docker.utils.socket import frames_iter  # noqa: PLC0415 - see `_connect`
 
+    end, finish = os.pipe()
+
+    def copy() -> None:
+        try:
+            with contextlib.suppress(OSError):
+                for descriptor, data in frames_iter(connection, tty=False):
+                    output.write(descriptor, data)
+        finally:
+            os.close(finish)
+
+    copier = threading.Thread(target=copy, daemon=True)
+    copier.start()
     try:
-        with contextlib.suppress(OSError):
-            for descriptor, data in frames_iter(connection, tty=False):
-                output.write(descriptor, data)
+        yield end
+        copier.join()
     finally:
-        events.put(_FINISHED)
+        os.close(end)
 
 
 @contextlib.contextmanager

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from repro_env.edges import child, files, process
 from repro_env.edges.child import Ended
+from repro_env.edges.report import Reporter
 from repro_env.errors import RuntimeUnavailableError, ToolError
 from repro_env.image.docker_archive import config_digest
 from repro_env.image.oci import MANIFEST_TYPE, descriptor
@@ -53,7 +54,7 @@ def podman_arguments(plan: RunPlan, image: str, *, rootless: bool, init: str | N
     words += ["--cap-drop", "all", "--security-opt", "no-new-privileges", "--security-opt", "label=disable"]
     words += ["--read-only", "--read-only-tmpfs=false", "--shm-size", str(plan.shared_memory)]
     for place, mode in (("/tmp", "1777"), ("/run", "0755")):  # noqa: S108 - the container's own
-        words += ["--tmpfs", f"{place}:rw,exec,nosuid,nodev,mode={mode}"]
+        words += ["--tmpfs", f"{place}:rw,exec,nosuid,nodev,notmpcopyup,mode={mode}"]
     for mount in (*plan.inputs, Mount(source=plan.output, target=plan.roots.output, read_only=False)):
         words += ["--mount", _mount(mount)]
     words += ["--workdir", plan.roots.code, "--http-proxy=false", "--unsetenv-all"]
@@ -76,8 +77,9 @@ class Podman:
     name = "podman"
     needs = Needs.STEP_IMAGE
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, reporter: Reporter) -> None:
         self._store = store
+        self._reporter = reporter
 
     def roots(self, *, code: Path, run: Path) -> Roots:  # noqa: ARG002 - the image's, whatever this machine has
         """Return the image's places."""
@@ -126,7 +128,8 @@ class Podman:
         identity = config_digest(self._store, plan.image).hex
         known = process.run(["podman", "image", "exists", identity], timeout=_ANSWER_SECONDS, check=False)
         if known.status != 0:
-            self._pull(self._store.read(plan.image), plan.tag)
+            with self._reporter.task("load the image into podman", None):
+                self._pull(self._store.read(plan.image), plan.tag)
             process.run(["podman", "tag", identity, plan.tag], timeout=_ANSWER_SECONDS)
         return identity
 

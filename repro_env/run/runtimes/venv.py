@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import os
+import platform
 import secrets
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from repro_env.edges import child, files, process
 from repro_env.edges.child import Ended
+from repro_env.edges.report import Reporter
 from repro_env.errors import RuntimeUnavailableError, StoreError, ToolError
 from repro_env.image.store import Store
 from repro_env.lock.model import Wheel
@@ -80,8 +83,9 @@ class Venv:
     name = "venv"
     needs = Needs.WHEELS
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, reporter: Reporter) -> None:
         self._store = store
+        self._reporter = reporter
 
     def roots(self, *, code: Path, run: Path) -> Roots:
         """Return directories of this machine, shaped like the image's."""
@@ -129,7 +133,8 @@ class Venv:
         place = self._store.root / "venvs" / key
         with self._store.lock(f"venv-{key}"):
             if not place.is_dir():
-                self._make(place, wheels, interpreter)
+                with self._reporter.task(f"install {len(wheels)} packages for Python {python}", None):
+                    self._make(place, wheels, interpreter)
         return place
 
     def _make(self, place: Path, wheels: Sequence[Wheel], interpreter: Interpreter) -> None:
@@ -186,7 +191,13 @@ def _program(name: str, path: str) -> str:
 
 
 def find_interpreter(python: PythonVersion) -> Interpreter:
-    """Return this machine's interpreter of a minor version. Errors: `RuntimeUnavailableError`, naming it."""
+    """Return this machine's interpreter of a minor version: the one this program runs on, where that is it.
+
+    Errors: `RuntimeUnavailableError`, naming it.
+    """
+    own = _own_interpreter()
+    if own.version.startswith(f"{python}."):
+        return own
     words = ("python", "find", "--no-config", "--no-project", "--system", "--no-python-downloads", f"cpython@{python}")
     try:
         path = Path(_uv(*words, timeout=_FIND_SECONDS))
@@ -198,6 +209,12 @@ def find_interpreter(python: PythonVersion) -> Interpreter:
             f"install it (`uv python install {python}` needs no root), or use a runtime that brings the step's image",
         ) from error
     return Interpreter(path=path, version=version)
+
+
+def _own_interpreter() -> Interpreter:
+    """Return the interpreter beneath this program's own virtual environment, which need not be on PATH."""
+    path = Path(getattr(sys, "_base_executable", "") or sys.executable)
+    return Interpreter(path=path, version=platform.python_version())
 
 
 def _uv(*words: str | Path, cache: Path | None = None, timeout: float = _INSTALL_SECONDS) -> str:
