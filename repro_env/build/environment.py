@@ -12,10 +12,11 @@ from repro_env.image.base import base_image_layers
 from repro_env.image.debian import build_base_layers
 from repro_env.image.layer import Layer
 from repro_env.image.oci import Image
+from repro_env.image.python_archive import python_layer
 from repro_env.image.store import Store
 from repro_env.image.wheel_layer import WheelLayer, merge_paths, wheel_layer
 from repro_env.lock.model import Environment, ImageRoot, Lock, LockedStep, Root, Wheel
-from repro_env.lock.places import ENVIRONMENT
+from repro_env.lock.places import ENVIRONMENT, INTERPRETER
 from repro_env.values import Platform, PythonVersion
 
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -35,12 +36,13 @@ class Assembler:
         root = lock.bases[step.base].roots[platform]
         with ThreadPoolExecutor(self.workers, thread_name_prefix="layer") as pool:
             beneath = pool.submit(self._base_layers, root)
+            brought = pool.submit(self._brought_layers, environment)
             packages = self._wheel_layers(environment, step.python, pool)
-        program = root.interpreter if isinstance(root, ImageRoot) else f"/usr/bin/python{step.python}"
+        program = _program(step.python, environment, root)
         interpreter = interpreter_layer(step.python, environment.interpreter, self.store, program=program)
         return Image(
             platform=platform,
-            layers=(*beneath.result(), interpreter, *packages),
+            layers=(*beneath.result(), *brought.result(), interpreter, *packages),
             env=_variables(root),
             command=("python",),
             user=root.user if isinstance(root, ImageRoot) else "",
@@ -48,6 +50,9 @@ class Assembler:
 
     def _base_layers(self, root: Root) -> tuple[Layer, ...]:
         return base_image_layers(root) if isinstance(root, ImageRoot) else build_base_layers(root, self.store)
+
+    def _brought_layers(self, environment: Environment) -> tuple[Layer, ...]:
+        return () if environment.archive is None else (python_layer(environment.archive, self.store),)
 
     def _wheel_layers(
         self, environment: Environment, python: PythonVersion, pool: ThreadPoolExecutor
@@ -66,6 +71,13 @@ class Assembler:
         layers = [made[group] for group in groups]
         merge_paths(layers)
         return tuple(layer.layer for layer in layers)
+
+
+def _program(python: PythonVersion, environment: Environment, root: Root) -> str:
+    """Return where the interpreter stands in the image that `/opt/env` is a virtual environment of."""
+    if environment.archive is not None:
+        return f"{INTERPRETER}/bin/python{python}"
+    return root.interpreter if isinstance(root, ImageRoot) else f"/usr/bin/python{python}"
 
 
 def _variables(root: Root) -> dict[str, str]:

@@ -11,8 +11,9 @@ from urllib.parse import quote, unquote
 from repro_env.build.fetch import Wanted
 from repro_env.build.fetch_index import Pages, locate
 from repro_env.edges.credentials import Index
+from repro_env.edges.python_releases import release_urls
 from repro_env.errors import LockError
-from repro_env.lock.model import DebianPackage, DebianRoot, Environment, Lock, Root, Wheel
+from repro_env.lock.model import DebianPackage, DebianRoot, Environment, Interpreter, Lock, Root, Wheel
 from repro_env.values import Platform
 
 
@@ -26,12 +27,14 @@ class Places:
     """Where files may be had besides the URLs in the lock.
 
     `project` is what relative URLs of the lock are relative to. `indexes` are asked for a wheel whose URL failed.
+    `pythons` is the mirror of the releases that interpreters are published in, "" for none.
     `mirrors` maps the beginning of locked Debian URLs to that of a mirror tried first. `archive` gives the URLs of a
     `.deb` that mirrors have dropped.
     """
 
     project: Path
     indexes: Sequence[Index] = ()
+    pythons: str = ""
     mirrors: Mapping[str, str] = field(default_factory=dict)
     archive: Callable[[DebianPackage, DebianRoot], Sequence[str]] = no_archive
 
@@ -39,19 +42,31 @@ class Places:
 def wanted_of_lock(
     lock: Lock, steps: Iterable[str], platform: Platform, *, places: Places, pages: Pages
 ) -> list[Wanted]:
-    """Return every wheel and `.deb` that these steps' images are made of on `platform`, each once.
+    """Return every interpreter, wheel and `.deb` that these steps' images are made of on `platform`, each once.
 
     Errors: `LockError` for a step that the lock does not have on this platform.
     """
     wanted: dict[str, Wanted] = {}
     for name in steps:
         environment, root = _pins(lock, name, platform)
+        if environment.archive is not None:
+            wanted.setdefault(environment.archive.sha256.hex, wanted_interpreter(environment.archive, places=places))
         for wheel in environment.wheels:
             wanted.setdefault(wheel.sha256.hex, wanted_wheel(wheel, places=places, pages=pages))
         if isinstance(root, DebianRoot):
             for package in root.packages:
                 wanted.setdefault(package.sha256.hex, wanted_deb(package, root, places=places))
     return list(wanted.values())
+
+
+def wanted_interpreter(interpreter: Interpreter, *, places: Places) -> Wanted:
+    """Return how to fetch a Python that a step brings along: from the configured mirror, else from its publishers."""
+    return Wanted(
+        digest=interpreter.sha256,
+        size=interpreter.size,
+        urls=release_urls(interpreter.url, places.pythons),
+        label=interpreter.file,
+    )
 
 
 def wanted_wheel(wheel: Wheel, *, places: Places, pages: Pages) -> Wanted:

@@ -11,6 +11,7 @@ from repro_env.cli.project import Workspace
 from repro_env.cli.settings import mirrors
 from repro_env.edges.http_client import HttpClient
 from repro_env.edges.indexes import configured_indexes
+from repro_env.edges.python_releases import python_mirror
 from repro_env.edges.report import Reporter
 from repro_env.image.store import Store
 from repro_env.lock.model import DebianPackage, DebianRoot, Lock
@@ -28,6 +29,7 @@ class Fetching:
         self._places = Places(
             project=workspace.root,
             indexes=indexes,
+            pythons=python_mirror(workspace.root, os.environ),
             mirrors=_rewrites(self._mirrors),
             archive=self._archived,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,6 +24,7 @@ from repro_env.lock.diff import Change, diff, diff_lines
 from repro_env.lock.dump import dump_lock
 from repro_env.lock.model import DebianRoot, Lock, LockedBase, LockedData, Wheel
 from repro_env.resolve.debian import resolve_base
+from repro_env.resolve.interpreter import Interpreters
 from repro_env.resolve.project import Resolution, Upgrade
 from repro_env.resolve.python.request import StepRequest
 from repro_env.resolve.python.resolver import Resolver, resolve_steps
@@ -68,11 +70,11 @@ def resolved(workspace: Workspace, before: Lock | None, upgrade: Upgrade, store:
     def debian(base: Base, previous: LockedBase | None) -> LockedBase:
         assert isinstance(base, DebianBase)
         platforms = workspace.project.platforms
-        python = any(step.base == base.name for step in workspace.project.steps.values())
+        steps = workspace.project.steps.values()
         return resolve_base(
             base,
             platforms,
-            python=python,
+            pythons={step.python.version for step in steps if step.base == base.name},
             http=http,
             store=store,
             report=report,
@@ -100,6 +102,7 @@ def resolved(workspace: Workspace, before: Lock | None, upgrade: Upgrade, store:
         data=measured_data(workspace, report),
         resolve_base=debian,
         resolve_python=python,
+        resolve_interpreter=Interpreters(project=workspace.root, environ=os.environ, store=store, http=http).choose,
         previous=before,
         upgrade=upgrade,
     ).lock()
@@ -131,6 +134,7 @@ def _counts(lock: Lock) -> str:
     images = [base for base in lock.bases.values() if base.image]
     counts = (
         (len(lock.steps), "step", "steps"),
+        (len(lock.interpreters), "interpreter", "interpreters"),
         (len(lock.wheels), "Python package", "Python packages"),
         (len(debian), "Debian package", "Debian packages"),
         (len(images), "base image", "base images"),

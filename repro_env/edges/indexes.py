@@ -34,6 +34,12 @@ def configured_indexes(project: Path, environ: Mapping[str, str]) -> list[Index]
     return list({(index.url, index.flat): index for index in reversed(found)}.values())[::-1]
 
 
+def configured_text(key: str, project: Path, environ: Mapping[str, str]) -> str:
+    """Return the first text that uv's configuration has for a setting, "" where it has none. Files as above."""
+    found = (settings.get(key) for _directory, settings in _settings(project, environ))
+    return next((value for value in found if isinstance(value, str)), "")
+
+
 def _settings(project: Path, environ: Mapping[str, str]) -> Iterator[tuple[Path, Mapping[str, Any]]]:
     """Yield uv's settings with the directory that paths in them are relative to."""
     if environ.get("UV_CONFIG_FILE"):

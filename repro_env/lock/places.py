@@ -18,6 +18,7 @@ from repro_env.config.placeholders import placeholders, substitute, variable
 __all__ = [
     "ENVIRONMENT",
     "IMAGE_ROOTS",
+    "INTERPRETER",
     "Roots",
     "expand",
     "input_place",
@@ -27,6 +28,8 @@ __all__ = [
 ]
 
 ENVIRONMENT = "/opt/env"
+INTERPRETER = "/opt/python"
+"""Where a Python stands that a step brings along; `ENVIRONMENT` is a virtual environment of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

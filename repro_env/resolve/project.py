@@ -9,10 +9,10 @@ from dataclasses import dataclass, field, replace
 from repro_env.config.model import Base, Project, Step
 from repro_env.errors import ResolutionError
 from repro_env.lock.drift import locked_step, stale_requests
-from repro_env.lock.model import Environment, Lock, LockedBase, LockedData, Root, Wheel
+from repro_env.lock.model import Environment, Interpreter, Lock, LockedBase, LockedData, Root, Wheel
 from repro_env.lock.sources import PythonInputs, all_python_inputs
 from repro_env.resolve.python.request import StepRequest
-from repro_env.values import Digest, Platform, normalise_name
+from repro_env.values import Digest, Platform, PythonVersion, normalise_name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +41,13 @@ BaseResolver = Callable[[Base, LockedBase | None], LockedBase]
 PythonResolver = Callable[[Sequence[StepRequest]], Mapping[tuple[str, Platform], tuple[Wheel, ...]]]
 """From requests to the wheels of each step on each platform."""
 
+InterpreterResolver = Callable[[PythonVersion, Platform], Interpreter]
+"""From a minor version to the Python that a step brings along where its base has none of it."""
+
+_OLDEST_GLIBC = 17
+"""The N of glibc 2.N that the Pythons which steps bring along need.
+Source: https://gregoryszorc.com/docs/python-build-standalone/main/running.html"""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resolution:
@@ -56,13 +63,13 @@ class Resolution:
     data: Mapping[str, LockedData]
     resolve_base: BaseResolver
     resolve_python: PythonResolver
+    resolve_interpreter: InterpreterResolver
     previous: Lock | None = None
     upgrade: Upgrade = field(default_factory=Upgrade)
 
     def lock(self) -> Lock:
         """Return the lock. Errors: `ResolutionError`, `FetchError`, `IntegrityError`, `StoreError`."""
         bases = self._bases()
-        _check_interpreters(self.project, bases)
         environments = self._environments(bases)
         return Lock(
             project=self.project.name,
@@ -92,35 +99,60 @@ class Resolution:
 
     def _environments(self, bases: Mapping[str, LockedBase]) -> dict[tuple[str, Platform], Environment]:
         inputs = all_python_inputs(self.project, self.sources)
+        archives = self._interpreters(bases)
         kept: dict[tuple[str, Platform], Environment] = {}
         requests: dict[tuple[str, Platform], StepRequest] = {}
         for name, step in self.project.steps.items():
             for platform in self.project.platforms:
                 root, before = bases[step.base].roots[platform], self._before(name, platform)
-                if before is not None and self._stands(step, root, platform, before):
+                archive = archives[name, platform]
+                request = _request(step, platform, root, before, inputs[name], archive)
+                if before is not None and before.archive == archive and self._stands(request, before):
                     kept[name, platform] = before
                 else:
-                    requests[name, platform] = _request(step, platform, root, before, inputs[name])
+                    requests[name, platform] = request
         resolved = self.resolve_python(tuple(requests.values())) if requests else {}
         fresh = {
-            key: Environment(interpreter=requests[key].interpreter, wheels=wheels) for key, wheels in resolved.items()
+            key: Environment(interpreter=requests[key].interpreter, wheels=wheels, archive=archives[key])
+            for key, wheels in resolved.items()
         }
         return {key: self._with_image(key, environment, bases) for key, environment in {**kept, **fresh}.items()}
+
+    def _interpreters(self, bases: Mapping[str, LockedBase]) -> dict[tuple[str, Platform], Interpreter | None]:
+        """Return the Python that each step brings along on each platform, None where it takes its base's own."""
+        known = {} if self.previous is None or self.upgrade.everything else pinned_interpreters(self.previous)
+        found: dict[tuple[str, Platform], Interpreter | None] = {}
+        for name, step in self.project.steps.items():
+            for platform in self.project.platforms:
+                root, wanted = bases[step.base].roots[platform], (step.python.version, platform)
+                if root.python.startswith(f"{step.python.version}."):
+                    found[name, platform] = None
+                    continue
+                _check_glibc(step, root)
+                if wanted not in known:
+                    known[wanted] = self.resolve_interpreter(*wanted)
+                found[name, platform] = known[wanted]
+        return found
 
     def _before(self, name: str, platform: Platform) -> Environment | None:
         step = self.previous.steps.get(name) if self.previous else None
         return step.environments.get(platform) if step else None
 
-    def _stands(self, step: Step, root: Root, platform: Platform, before: Environment) -> bool:
+    def _stands(self, request: StepRequest, before: Environment) -> bool:
         """Whether a step's packages stand: neither its request nor what its wheels must fit changed."""
-        base = self._base_before(step.name, platform)
-        fits = base is not None and (base.glibc, base.python) == (root.glibc, root.python)
-        return fits and not self.is_stale(f"step.{step.name}.python") and not self.upgrade.concerns(before)
+        base = self._base_before(request.step, request.platform)
+        fits = base is not None and (base.glibc, before.interpreter) == (request.glibc, request.interpreter)
+        return fits and not self.is_stale(f"step.{request.step}.python") and not self.upgrade.concerns(before)
 
     def _base_before(self, name: str, platform: Platform) -> Root | None:
         step = self.previous.steps.get(name) if self.previous else None
         base = self.previous.bases.get(step.base) if self.previous and step else None
         return base.roots.get(platform) if base else None
+
+    def _bytecode_before(self, name: str) -> bool:
+        """Whether the step's Python was compiled, or not, as it is to be now."""
+        step = self.previous.steps.get(name) if self.previous else None
+        return step is not None and step.bytecode == self.project.steps[name].bytecode
 
     def _with_image(
         self, key: tuple[str, Platform], environment: Environment, bases: Mapping[str, LockedBase]
@@ -129,19 +161,40 @@ class Resolution:
         before = self._before(*key)
         root = bases[self.project.steps[key[0]].base].roots[key[1]]
         same = before is not None and replace(before, image=None) == replace(environment, image=None)
-        same = same and self._base_before(*key) == root
+        same = same and self._base_before(*key) == root and self._bytecode_before(key[0])
         return replace(environment, image=before.image if before and same else None)
 
 
+def pinned_interpreters(lock: Lock) -> dict[tuple[PythonVersion, Platform], Interpreter]:
+    """Return what the steps of a lock bring along, by minor version and platform: the newest of several."""
+    found: dict[tuple[PythonVersion, Platform], Interpreter] = {}
+    for step in lock.steps.values():
+        for platform, environment in step.environments.items():
+            archive, other = environment.archive, found.get((step.python, platform))
+            if archive is not None and (other is None or _patch(other) < _patch(archive)):
+                found[step.python, platform] = archive
+    return found
+
+
+def _patch(interpreter: Interpreter) -> int:
+    number = interpreter.version.rpartition(".")[2]
+    return int(number) if number.isdecimal() else -1
+
+
 def _request(
-    step: Step, platform: Platform, root: Root, before: Environment | None, inputs: PythonInputs
+    step: Step,
+    platform: Platform,
+    root: Root,
+    before: Environment | None,
+    inputs: PythonInputs,
+    archive: Interpreter | None,
 ) -> StepRequest:
     return StepRequest(
         step=step.name,
         python=step.python.version,
         platform=platform,
         glibc=root.glibc,
-        interpreter=root.python,
+        interpreter=archive.version if archive else root.python,
         inputs=inputs,
         group=step.python.group,
         script=step.python.script,
@@ -149,16 +202,14 @@ def _request(
     )
 
 
-def _check_interpreters(project: Project, bases: Mapping[str, LockedBase]) -> None:
-    """Check that every step's Python is its base's own. Errors: `ResolutionError` naming each step whose is not."""
-    wrong = []
-    for step in project.steps.values():
-        found = {root.python for root in bases[step.base].roots.values()}
-        if not all(version.startswith(f"{step.python.version}.") for version in found):
-            has = " and ".join(sorted(found))
-            wrong.append(f"step {step.name} asks for Python {step.python.version}; base {step.base} has {has}")
-    if wrong:
-        hint = (
-            "ask for the base's own Python, or use a base whose suite has the one you need: bookworm 3.11, trixie 3.13"
+def _check_glibc(step: Step, root: Root) -> None:
+    """Check that a Python that is brought along can run on a base. Errors: `ResolutionError`."""
+    minor = root.glibc.removeprefix("2.").partition(".")[0]
+    if not minor.isdecimal() or int(minor) < _OLDEST_GLIBC:
+        has = f"glibc {root.glibc}" if root.glibc else "no glibc"
+        raise ResolutionError(
+            f"step {step.name} cannot have Python {step.python.version} on base {step.base}",
+            f"the base has no Python {step.python.version}, and one brought along needs glibc 2.{_OLDEST_GLIBC}; "
+            f"the base has {has}",
+            "use a base with a newer glibc, or one that has that Python",
         )
-        raise ResolutionError("a base does not have the Python that a step asks for", "\n".join(wrong), hint)

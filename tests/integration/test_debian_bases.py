@@ -26,7 +26,7 @@ from repro_env.image.unpack import root_filesystem
 from repro_env.lock.model import DebianRoot, LockedBase
 from repro_env.resolve.debian import resolve_base
 from repro_env.resolve.debian.resolve import STANDARD
-from repro_env.values import Platform
+from repro_env.values import Platform, PythonVersion
 
 pytestmark = pytest.mark.network
 
@@ -44,7 +44,7 @@ def resolve(
     return resolve_base(
         DebianBase(name="slim", debian=suite, packages=packages),
         platforms,
-        python=True,
+        pythons=(PythonVersion(11), PythonVersion(13)),
         http=HttpClient(),
         store=store,
         report=Silent(),

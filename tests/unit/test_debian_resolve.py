@@ -22,7 +22,7 @@ from repro_env.lock.model import DebianPackage, DebianSource, LockedBase
 from repro_env.resolve.debian import Mirrors, resolve_base, snapshot_urls
 from repro_env.resolve.debian import release as release_module
 from repro_env.resolve.debian.resolve import STANDARD
-from repro_env.values import Digest, Platform
+from repro_env.values import Digest, Platform, PythonVersion
 
 AMD64, ARM64 = Platform("amd64"), Platform("arm64")
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -79,7 +79,7 @@ class World:
         return resolve_base(
             DebianBase(name="slim", debian=suite, packages=packages, mirror=mirror),
             platforms,
-            python=python,
+            pythons={PythonVersion(11)} if python else (),
             http=HttpClient(environ={}, limits=Limits(attempts=2, pause=0)),
             store=self.store,
             report=self.report,

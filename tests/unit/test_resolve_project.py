@@ -6,19 +6,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import pytest
-from locks import AMD64, digest, root, wheel
+from locks import AMD64, digest, interpreter, root, wheel
 
 from repro_env.config.model import DebianBase, Project
 from repro_env.config.read import read_project
 from repro_env.errors import ResolutionError
 from repro_env.lock.drift import drift
 from repro_env.lock.dump import dump_lock
-from repro_env.lock.model import DebianRoot, Lock, LockedBase, Wheel
+from repro_env.lock.model import DebianRoot, Interpreter, Lock, LockedBase, Wheel
 from repro_env.lock.parse import parse_lock
 from repro_env.lock.request import request_digests
 from repro_env.resolve.project import Resolution, Upgrade
 from repro_env.resolve.python.request import StepRequest
-from repro_env.values import Platform
+from repro_env.values import Platform, PythonVersion
 
 TEXT = """
 [project]
@@ -47,6 +47,8 @@ class World:
     bases: list[tuple[str, bool]] = field(default_factory=list)
     steps: list[str] = field(default_factory=list)
     previous: dict[str, tuple[Wheel, ...]] = field(default_factory=dict)
+    interpreters: list[tuple[str, str]] = field(default_factory=list)
+    patch: int = 11
 
     def base(self, base: DebianBase, previous: LockedBase | None) -> LockedBase:
         self.bases.append((base.name, previous is not None))
@@ -57,9 +59,14 @@ class World:
         self.previous |= {request.step: request.previous for request in requests}
         return {(request.step, request.platform): (wheel("numpy", self.numpy),) for request in requests}
 
+    def interpreter(self, python: PythonVersion, platform: Platform) -> Interpreter:
+        self.interpreters.append((str(python), str(platform)))
+        return interpreter(f"{python}.{self.patch}", platform.machine)
+
     def lock(self, text: str, previous: Lock | None = None, upgrade: Upgrade | None = None) -> Lock:
         self.bases.clear()
         self.steps.clear()
+        self.interpreters.clear()
         project: Project = read_project(text, file="repro.toml")
         digests = request_digests(project, {})
         lock = Resolution(
@@ -69,6 +76,7 @@ class World:
             data={},
             resolve_base=self.base,
             resolve_python=self.python,
+            resolve_interpreter=self.interpreter,
             previous=previous,
             upgrade=upgrade or Upgrade(),
         ).lock()
@@ -184,3 +192,70 @@ def test_a_removed_step_is_gone() -> None:
     after = world.lock(TEXT.partition("[step.train]")[0], before)
     assert set(after.steps) == {"clean"}
     assert (world.bases, world.steps) == ([], [])
+
+
+BROUGHT = TEXT.replace('python = "3.11"', 'python = "3.12"')
+
+
+def test_a_step_brings_the_python_that_its_base_does_not_have() -> None:
+    world = World()
+    lock = world.lock(TEXT.replace('python = "3.11"', 'python = "3.12"', 1))
+    assert world.interpreters == [("3.12", "linux/amd64")]
+    clean, train = (lock.steps[name].environments[AMD64] for name in ("clean", "train"))
+    assert (clean.interpreter, clean.archive) == ("3.12.11", interpreter("3.12.11"))
+    assert (train.interpreter, train.archive) == ("3.11.2", None)
+
+
+def test_steps_of_one_version_bring_one_python_and_a_base_may_have_none() -> None:
+    world = World(root=replace(root(), python=""))
+    lock = world.lock(BROUGHT)
+    assert world.interpreters == [("3.12", "linux/amd64")]
+    assert lock.interpreters == (interpreter("3.12.11"),)
+
+
+def test_a_python_that_is_pinned_stays_until_an_upgrade() -> None:
+    world = World()
+    before = built(world.lock(BROUGHT))
+    world.patch = 12
+    assert world.lock(BROUGHT, before) == before
+    assert world.interpreters == []
+    after = world.lock(BROUGHT, before, Upgrade(everything=True))
+    assert {step.environments[AMD64].interpreter for step in after.steps.values()} == {"3.12.12"}
+    assert sorted(world.steps) == ["clean", "train"]
+
+
+def test_a_new_step_brings_the_python_that_the_others_have() -> None:
+    world = World()
+    before = world.lock(BROUGHT)
+    world.patch = 12
+    more = BROUGHT + '[step.report]\nbase = "slim"\npython = "3.12"\ncommand = ["true"]\n'
+    after = world.lock(more, before)
+    assert world.interpreters == []
+    assert world.steps == ["report"]
+    assert after.steps["report"].environments[AMD64].archive == interpreter("3.12.11")
+
+
+def test_a_step_that_takes_its_bases_python_again_is_resolved_again() -> None:
+    world = World()
+    before = built(world.lock(BROUGHT))
+    after = world.lock(TEXT, before)
+    assert sorted(world.steps) == ["clean", "train"]
+    assert after.interpreters == ()
+    assert after.steps["clean"].environments[AMD64].image is None
+
+
+@pytest.mark.parametrize(("glibc", "said"), [("", "no glibc"), ("2.12", "glibc 2.12")])
+def test_a_base_that_cannot_run_the_python_is_named(glibc: str, said: str) -> None:
+    world = World(root=replace(root(), glibc=glibc, python=""))
+    with pytest.raises(ResolutionError, match=r"step clean cannot have Python 3\.12 on base slim") as caught:
+        world.lock(BROUGHT)
+    assert said in caught.value.why
+
+
+def test_compiling_changes_the_image_but_no_pin() -> None:
+    world = World()
+    before = built(world.lock(TEXT))
+    after = world.lock(TEXT.replace('python = "3.11"', 'python = "3.11"\nbytecode = true', 1), before)
+    assert (world.bases, world.steps) == ([], [])
+    assert after.steps["clean"].environments[AMD64].image is None
+    assert after.steps["train"] == before.steps["train"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -19,7 +19,7 @@ from repro_env.resolve.debian.archive import Archive, Mirrors, suites_of
 from repro_env.resolve.debian.package import BinaryPackage
 from repro_env.resolve.debian.solve import solve
 from repro_env.resolve.debian.universe import Universe
-from repro_env.values import Digest, Platform
+from repro_env.values import Digest, Platform, PythonVersion
 
 STANDARD = (
     # A root filesystem that programs recognise: directories, users, protocols, media types, time zones, terminals.
@@ -43,7 +43,7 @@ def resolve_base(
     base: DebianBase,
     platforms: Sequence[Platform],
     *,
-    python: bool,
+    pythons: Collection[PythonVersion],
     http: Http,
     store: Store,
     report: Reporter,
@@ -54,7 +54,8 @@ def resolve_base(
 ) -> LockedBase:
     """Return the packages of a base on each platform, every one pinned.
 
-    `python` says whether the suite's own interpreter is wanted. `now` is the time in UTC that releases must be valid
+    `pythons` are the interpreters that steps on this base ask for; the suite's own is in the base if it is one of them.
+    `now` is the time in UTC that releases must be valid
     at. `mirrors` are the user's; the base's own mirror goes before theirs. With `previous` and without `upgrade`,
     packages are chosen from the indexes that were pinned, so that nothing moves which was not asked to; where such an
     index can be had nowhere, the current one is used and a pinned version is kept if that still has it.
@@ -68,7 +69,7 @@ def resolve_base(
     for platform in platforms:
         pinned = kept.roots.get(platform) if kept else None
         indexes = _indexes(base, platform, archive, pinned if isinstance(pinned, DebianRoot) else None)
-        roots[platform] = _root(base, platform, indexes, python=python)
+        roots[platform] = _root(base, platform, indexes, pythons)
     return LockedBase(name=base.name, suite=base.debian, roots=roots)
 
 
@@ -103,16 +104,16 @@ def _indexes(base: DebianBase, platform: Platform, archive: Archive, pinned: Deb
     return _Indexes(sources=tuple(sources), texts=tuple(texts), urls=tuple(urls), preferred=preferred)
 
 
-def _root(base: DebianBase, platform: Platform, indexes: _Indexes, *, python: bool) -> DebianRoot:
+def _root(base: DebianBase, platform: Platform, indexes: _Indexes, pythons: Collection[PythonVersion]) -> DebianRoot:
     universe = Universe(indexes.texts, platform.debian, indexes.preferred)
     asker = f"base {base.name}"
-    standard = solve(
-        universe, [(Relation(name),) for name in _standard(universe, python=python)], fixed={}, asker=asker
-    )
+    own = _own_interpreter(universe)
+    python = own if own in pythons else None
+    standard = solve(universe, [(Relation(name),) for name in _standard(universe, python)], fixed={}, asker=asker)
     whole = solve(universe, _wishes(base, universe), fixed=standard, asker=asker)
     return DebianRoot(
         glibc=upstream_version(whole["libc6"].version),
-        python=_interpreter_version(universe, whole) if python else "",
+        python=_full_version(whole[f"python{python}"]) if python else "",
         sources=indexes.sources,
         packages=tuple(
             sorted(_pinned(package, indexes, extra=package.name not in standard) for package in whole.values())
@@ -120,27 +121,25 @@ def _root(base: DebianBase, platform: Platform, indexes: _Indexes, *, python: bo
     )
 
 
-def _standard(universe: Universe, *, python: bool) -> tuple[str, ...]:
-    """Return the names of the standard set in this suite."""
-    if not python:
+def _standard(universe: Universe, python: PythonVersion | None) -> tuple[str, ...]:
+    """Return the names of the standard set in this suite, with its interpreter if that is wanted."""
+    if python is None:
         return STANDARD
-    minor = _interpreter_minor(universe)
-    compatibility = "python3-distutils" if minor < _NO_DISTUTILS else ""
+    compatibility = "python3-distutils" if python.minor < _NO_DISTUTILS else ""
     return (*STANDARD, "python3", *([compatibility] if compatibility and universe.candidate(compatibility) else []))
 
 
-def _interpreter_minor(universe: Universe) -> int:
-    """Return N of the python3.N that the suite's `python3` stands for."""
+def _own_interpreter(universe: Universe) -> PythonVersion | None:
+    """Return which python3.N the suite's `python3` stands for, if it has one."""
     package = universe.candidate("python3")
     for group in package.depends if package else ():
         match = _PYTHON.match(group[0].name)
         if match:
-            return int(match[1])
-    raise ResolutionError("this suite has no Python 3", hint="name a newer suite")
+            return PythonVersion(int(match[1]))
+    return None
 
 
-def _interpreter_version(universe: Universe, whole: Mapping[str, BinaryPackage]) -> str:
-    package = whole[f"python3.{_interpreter_minor(universe)}"]
+def _full_version(package: BinaryPackage) -> str:
     return upstream_version(package.version).partition("+")[0].partition("~")[0]
 
 
