@@ -11,6 +11,7 @@ from isal import isal_zlib
 
 from repro_env.errors import IntegrityError
 from repro_env.image import deflate, tar
+from repro_env.image.batches import Batches
 from repro_env.image.inflate import Inflater
 from repro_env.values import Digest
 
@@ -67,10 +68,10 @@ class LayerWriter:
     """
 
     def __init__(self, stream: BinaryIO, observer: Observer | None = None) -> None:
-        self._stream = stream
         self._observer = observer
-        self._blob = hashlib.sha256()
-        self._tar = hashlib.sha256()
+        self._blob_digest, self._tar_digest = hashlib.sha256(), hashlib.sha256()
+        self._blob = Batches(self._blob_digest.update, stream.write)
+        self._tar = Batches(self._tar_digest.update)
         self._size = 0
         self._unpacked = 0
         self._pending: list[bytes] = []  # headers and padding, to be one member
@@ -82,7 +83,7 @@ class LayerWriter:
         self._head(entry)
         if content:
             self._flush()
-            self._tar.update(content)
+            self._tar.add(content)
             self._emit(deflate.stored(content))
             self._pending.append(tar.padding(entry.size))
 
@@ -100,7 +101,7 @@ class LayerWriter:
             if left < 0:
                 break
             self._flush()
-            self._tar.update(chunk)
+            self._tar.add(chunk)
             digest.update(chunk)
             watch.feed(chunk)
             self._emit(deflate.stored(chunk))
@@ -124,7 +125,7 @@ class LayerWriter:
         for compressed in content.stream:
             self._emit(compressed)
             for piece in inflater.feed(compressed):
-                self._tar.update(piece)
+                self._tar.add(piece)
                 digest.update(piece)
                 watch.feed(piece)
                 crc = isal_zlib.crc32(piece, crc)
@@ -140,9 +141,11 @@ class LayerWriter:
         self._pending.append(tar.END_OF_ARCHIVE)
         self._unpacked += len(tar.END_OF_ARCHIVE)
         self._flush()
+        self._blob.finish()
+        self._tar.finish()
         return Layer(
-            digest=Digest(self._blob.hexdigest()),
-            diff_id=Digest(self._tar.hexdigest()),
+            digest=Digest(self._blob_digest.hexdigest()),
+            diff_id=Digest(self._tar_digest.hexdigest()),
             size=self._size,
             unpacked=self._unpacked,
             comment=comment,
@@ -157,12 +160,11 @@ class LayerWriter:
         data = b"".join(self._pending)
         self._pending.clear()
         if data:
-            self._tar.update(data)
+            self._tar.add(data)
             self._emit(deflate.packed(data))
 
     def _emit(self, data: bytes) -> None:
-        self._stream.write(data)
-        self._blob.update(data)
+        self._blob.add(data)
         self._size += len(data)
 
 
