@@ -150,8 +150,8 @@ class HttpClient:
     ) -> Answer:
         """Send a request and return the answer, whatever its status, once that is not one that may pass.
 
-        `body` gives the bytes to send, anew for each attempt; `headers` say how many they are. Errors: `FetchError` when
-        no answer came; without `retry` that is a `TransientError` where another attempt might bring one.
+        `body` gives the bytes to send, anew for each attempt; `headers` say how many they are. Errors: `FetchError`
+        when no answer came; without `retry` that is a `TransientError` where another attempt might bring one.
         """
         for attempt in range(self._limits.attempts):
             try:

@@ -9,26 +9,22 @@ Both appear by rename when they are whole and are never written again: a runtime
 from __future__ import annotations
 
 import contextlib
-import gzip
 import hashlib
 import os
 import secrets
 import shutil
 import tarfile
-import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from isal import igzip, isal_zlib
-
 from repro_env.edges import files
 from repro_env.edges.report import Reporter, Silent
 from repro_env.errors import IntegrityError
-from repro_env.image.layer import MEDIA_TYPE, Layer
+from repro_env.image.decompress import DAMAGES, Hashing, decompressed
+from repro_env.image.layer import Layer
 from repro_env.image.overlay import MODE, MOUNT_DIRECTORIES, MOUNT_FILES, WHITEOUT, add_mount_points, lay_over
 from repro_env.image.store import Store
-from repro_env.values import Digest
 
 _SILENT = Silent()
 _CHUNK = 1 << 20
@@ -105,11 +101,11 @@ def _making(store: Store, place: Path) -> Iterator[Path | None]:
 def _unpack(store: Store, layer: Layer, root: Path) -> None:
     try:
         with _opened(store, layer) as stream:
-            hashing = _Hashing(stream)
+            hashing = Hashing(stream)
             with tarfile.open(fileobj=cast(BinaryIO, hashing), mode="r|") as archive:
                 _Unpacker(root).unpack(archive)
             hashing.drain()
-    except _DAMAGES as error:
+    except DAMAGES as error:
         raise IntegrityError(f"layer {layer.digest.short} is damaged", str(error), _DAMAGED_HINT) from error
     if hashing.digest() != layer.diff_id:
         why = f"it unpacks to {hashing.digest()} where {layer.diff_id} was expected"
@@ -117,41 +113,12 @@ def _unpack(store: Store, layer: Layer, root: Path) -> None:
 
 
 _DAMAGED_HINT = "remove that blob from the store and build again"
-_DAMAGES = cast(
-    "tuple[type[Exception], ...]", (tarfile.TarError, isal_zlib.error, zlib.error, EOFError, gzip.BadGzipFile)
-)
 
 
 @contextlib.contextmanager
 def _opened(store: Store, layer: Layer) -> Iterator[BinaryIO]:
-    path = store.blob(layer.digest)
-    if layer.media_type != MEDIA_TYPE:
-        raise IntegrityError(f"layer {layer.digest.short} is of a kind that cannot be unpacked", layer.media_type)
-    with igzip.IGzipFile(path, "rb") as stream:  # type: ignore[no-untyped-call]
-        yield cast(BinaryIO, stream)
-
-
-class _Hashing:
-    """A stream that hashes what is read from it."""
-
-    def __init__(self, stream: BinaryIO) -> None:
-        self._stream = stream
-        self._hash = hashlib.sha256()
-
-    def read(self, size: int = -1) -> bytes:
-        """Read as the stream below does."""
-        data = self._stream.read(size)
-        self._hash.update(data)
-        return data
-
-    def drain(self) -> None:
-        """Read to the end: a tar reader stops at the end mark."""
-        while self.read(_CHUNK):
-            pass
-
-    def digest(self) -> Digest:
-        """Return the digest of what was read."""
-        return Digest(self._hash.hexdigest())
+    with store.blob(layer.digest).open("rb") as blob, decompressed(blob, layer.media_type) as stream:
+        yield stream
 
 
 class _Unpacker:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import ssl
 import subprocess
 import time
 import urllib.error
@@ -76,8 +77,6 @@ def run_registry(
 
 
 def _await(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    import ssl
-
     trusting = ssl._create_unverified_context()
     until = time.monotonic() + _START_SECONDS
     while time.monotonic() < until and process.poll() is None:
