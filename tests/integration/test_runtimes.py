@@ -94,6 +94,17 @@ def a_mark() -> str:
     return f"{600 + int.from_bytes(os.urandom(3), 'big') / 1e6:.6f}"
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _no_image_is_left() -> Iterator[None]:
+    yield
+    for engine in ("docker", "podman"):
+        if machine.absence(engine) is None:
+            listing = [engine, "image", "ls", "--quiet", "--filter", "reference=*/tiny-train"]
+            found = subprocess.run(listing, capture_output=True, text=True, check=True, timeout=TIMEOUT).stdout.split()
+            if found:
+                subprocess.run([engine, "image", "rm", "--force", *set(found)], check=False, timeout=TIMEOUT)
+
+
 @pytest.fixture
 def public_directory() -> Iterator[Path]:
     """A directory that every user can reach, which those of pytest are not."""
