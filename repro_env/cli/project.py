@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from repro_env.config.model import Project, Step
 from repro_env.config.read import read_project
@@ -14,6 +15,9 @@ from repro_env.errors import ConfigError, LockError
 from repro_env.lock.model import Lock
 from repro_env.lock.request import request_digests, request_files
 from repro_env.values import Digest
+
+if TYPE_CHECKING:
+    from repro_env.lock.drift import Drift
 
 LOCK_FILE = "repro.lock"
 _PROJECT_FILE = "repro.toml"
@@ -34,6 +38,21 @@ class Workspace:
     def lock_path(self) -> Path:
         """Where the lock is, or will be."""
         return self.root / LOCK_FILE
+
+    def changes(self, lock: Lock) -> tuple[Drift, ...]:
+        """Return in what a lock is not of this project as it stands."""
+        from repro_env.lock.drift import drift  # noqa: PLC0415 - only once there is a lock
+
+        return drift(lock, self.project, self.digests, self.local_digests(lock))
+
+    def local_digests(self, lock: Lock) -> Mapping[str, Digest | None]:
+        """Return what the metadata of the lock's packages of people's own is now, by path."""
+        from repro_env.lock.local import local_paths, metadata_digest  # noqa: PLC0415 - same
+
+        def digest(place: Path) -> Digest | None:
+            return metadata_digest(lambda name: _read_optional(place / name))
+
+        return {path: digest(self.root / path) for path in local_paths(lock)}
 
     def step(self, name: str) -> Step:
         """Return the step of that name. Errors: `ConfigError` naming the nearest one."""
@@ -66,12 +85,10 @@ def read_lock(workspace: Workspace) -> Lock | None:
 
 def fresh_lock(workspace: Workspace) -> Lock:
     """Return the lock, which is of this project as it stands. Errors: `LockError` when missing or stale."""
-    from repro_env.lock.drift import drift  # noqa: PLC0415 - only once there is a lock
-
     lock = read_lock(workspace)
     if lock is None:
         raise LockError(f"there is no {LOCK_FILE}", f"in {workspace.root}", "run `repro lock`")
-    changes = drift(lock, workspace.project, workspace.digests)
+    changes = workspace.changes(lock)
     if changes:
         raise LockError(f"{LOCK_FILE} is out of date", "\n".join(map(str, changes)), "run `repro lock`")
     return lock

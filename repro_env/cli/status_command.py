@@ -16,7 +16,7 @@ from repro_env.cli.project import LOCK_FILE, Workspace, open_workspace, read_loc
 from repro_env.errors import BuildError, LockError
 from repro_env.image.oci import is_complete
 from repro_env.image.store import Store
-from repro_env.lock.drift import Drift, drift
+from repro_env.lock.drift import Drift
 from repro_env.lock.model import Lock, LockedStep
 from repro_env.record.model import RunRecord
 from repro_env.record.runs import Runs, list_runs
@@ -45,7 +45,7 @@ def command(*, as_json: bool) -> None:
     """Show, for each step, whether it is locked, built and run, and what an edit made stale."""
     workspace = open_workspace()
     lock = read_lock(workspace)
-    changes = drift(lock, workspace.project, workspace.digests) if lock else ()
+    changes = workspace.changes(lock) if lock else ()
     runs = list_runs(workspace.root)
     store = Store(store_root())
     rows = _rows(workspace, lock, changes, runs, store)

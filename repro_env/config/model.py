@@ -48,6 +48,7 @@ class PythonRequest:
     """What a step asks of the Python index, before resolution.
 
     `files` are requirements files, `group` a PEP 735 group of `pyproject.toml`, `script` a file with a PEP 723 header.
+    `build` are the normalised names of packages that are built from their sources.
     """
 
     version: PythonVersion
@@ -55,6 +56,7 @@ class PythonRequest:
     files: tuple[str, ...] = ()
     group: str = ""
     script: str = ""
+    build: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

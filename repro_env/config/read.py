@@ -26,6 +26,7 @@ _STEP_KEYS = (
     "requirements",
     "group",
     "script",
+    "build",
     "command",
     "inputs",
     "outputs",
@@ -152,6 +153,7 @@ def _step(name: str, table: Table) -> Step:
         files=table.texts("requirements", check=checks.relative_path, unique=True),
         group=table.text("group", check=normalise_name),
         script=table.parsed("script", checks.inside_path, ""),
+        build=tuple(sorted(map(normalise_name, filter(None, table.texts("build", check=normalise_name, unique=True))))),
     )
     return Step(
         name=name,

@@ -24,19 +24,32 @@ class Drift:
         return f"{subject}: {self.change}"
 
 
-def drift(lock: Lock, project: Project, digests: Mapping[str, Digest]) -> tuple[Drift, ...]:
-    """Return every difference, none for a fresh lock. `digests` is what `request_digests` returned for the project."""
+def drift(
+    lock: Lock, project: Project, digests: Mapping[str, Digest], local: Mapping[str, Digest | None] | None = None
+) -> tuple[Drift, ...]:
+    """Return every difference, none for a fresh lock. `digests` is what `request_digests` returned for the project.
+
+    `local` are the digests of the metadata of people's own packages, by path; without it those are taken as fresh.
+    """
     return (
         *_project(lock, project),
         *_bases(lock, project, digests),
         *_data(lock, project, digests),
         *_steps(lock, project, digests),
+        *(_local(lock, project, local) if local is not None else ()),
     )
 
 
 def stale_requests(lock: Lock, digests: Mapping[str, Digest]) -> frozenset[str]:
     """Return the keys of `digests` that the lock was not made from: what has to be resolved again."""
     return frozenset(key for key, digest in digests.items() if lock.inputs.get(key) != digest)
+
+
+def stale_local(lock: Lock, digests: Mapping[str, Digest | None]) -> frozenset[str]:
+    """Return the directories of people's own packages whose metadata is not what the lock was made from."""
+    environments = (environment for step in lock.steps.values() for environment in step.environments.values())
+    packages = {package for environment in environments for package in environment.local}
+    return frozenset(package.path for package in packages if digests.get(package.path) != package.metadata)
 
 
 def locked_step(step: Step, environments: Mapping[Platform, Environment]) -> LockedStep:
@@ -154,6 +167,17 @@ def _explained(step: Step, lock: Lock, project: Project) -> bool:
 
 def _same_platforms(lock: Lock, project: Project) -> bool:
     return _locked_platforms(lock) == set(project.platforms)
+
+
+def _local(lock: Lock, project: Project, digests: Mapping[str, Digest | None]) -> Iterator[Drift]:
+    stale = stale_local(lock, digests)
+    for name in project.steps:
+        step = lock.steps.get(name)
+        environments = step.environments.values() if step else ()
+        packages = {package.path: package for environment in environments for package in environment.local}
+        for path in sorted(stale & packages.keys()):
+            change = "changed" if digests.get(path) is not None else "is gone"
+            yield Drift(key=f"step.{name}.python", change=f"the metadata of {packages[path].name}, at {path}, {change}")
 
 
 def _presence(kind: str, locked: Mapping[str, object], asked: Mapping[str, object]) -> Iterator[Drift]:

@@ -10,15 +10,18 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 
 from repro_env.lock.model import (
+    BuiltWheel,
     DebianRoot,
     DebianSource,
     Environment,
     ImageRoot,
     Interpreter,
+    LocalPackage,
     Lock,
     LockedBase,
     LockedData,
     LockedStep,
+    SourcePackage,
     Wheel,
 )
 
@@ -197,7 +200,21 @@ def _step(step: LockedStep, names: Mapping[tuple[str, str, str], str]) -> Iterat
         lines.append("bytecode = true")
     yield lines
     for platform in sorted(step.environments):
-        yield [_header("step", step.name, str(platform)), *_environment(step.environments[platform], names)]
+        environment, keys = step.environments[platform], ("step", step.name, str(platform))
+        yield [_header(*keys), *_environment(environment, names)]
+        yield from _builds(environment, keys, names)
+
+
+def _builds(
+    environment: Environment, keys: tuple[str, ...], names: Mapping[tuple[str, str, str], str]
+) -> Iterator[list[str]]:
+    """Yield the packages of an environment that are built, each a table below the environment's."""
+    for source in sorted(environment.sources):
+        yield [_header(*keys, "source", source.name), *_source_package(source, names)]
+        if source.wheel is not None:
+            yield [_header(*keys, "source", source.name, "wheel"), *_built_wheel(source.wheel)]
+    for local in sorted(environment.local):
+        yield [_header(*keys, "local", local.name), *_local_package(local, names)]
 
 
 def _environment(environment: Environment, names: Mapping[tuple[str, str, str], str]) -> Iterator[str]:
@@ -207,8 +224,36 @@ def _environment(environment: Environment, names: Mapping[tuple[str, str, str], 
     yield f"layout = {environment.layout}"
     if environment.image is not None:
         yield f"environment = {_string(str(environment.image))}"
-    wheels = sorted(environment.wheels)
-    yield from _lines("packages", (_string(names[wheel.name, wheel.version, wheel.sha256.hex]) for wheel in wheels))
+    yield from _references("packages", environment.wheels, names)
+
+
+def _source_package(package: SourcePackage, names: Mapping[tuple[str, str, str], str]) -> Iterator[str]:
+    yield f"version = {_string(package.version)}"
+    yield f"file = {_string(package.file)}"
+    yield f"url = {_string(package.url)}"
+    yield f"sha256 = {_string(package.sha256.hex)}"
+    yield f"size = {package.size}"
+    yield from _references("requires", package.requires, names)
+
+
+def _built_wheel(wheel: BuiltWheel) -> Iterator[str]:
+    yield f"file = {_string(wheel.file)}"
+    yield f"sha256 = {_string(wheel.sha256.hex)}"
+    yield f"size = {wheel.size}"
+    yield from _lines("contents", (_string(f"{digest} {path}") for path, digest in sorted(wheel.contents)))
+
+
+def _local_package(package: LocalPackage, names: Mapping[tuple[str, str, str], str]) -> Iterator[str]:
+    yield f"path = {_string(package.path)}"
+    yield f"metadata = {_string(str(package.metadata))}"
+    if package.version:
+        yield f"version = {_string(package.version)}"
+    yield from _references("requires", package.requires, names)
+
+
+def _references(key: str, wheels: Iterable[Wheel], names: Mapping[tuple[str, str, str], str]) -> Iterator[str]:
+    listed = (names[wheel.name, wheel.version, wheel.sha256.hex] for wheel in sorted(wheels))
+    yield from _lines(key, map(_string, listed))
 
 
 def _data(data: LockedData) -> list[str]:

@@ -141,19 +141,78 @@ class Interpreter:
         return unquote(self.url.rpartition("/")[2])
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class LocalPackage:
+    """A package whose sources are people's own: the project's, or one beside it. It is built as they stand.
+
+    Like a step's code, its content is not pinned here: an edit makes another image and leaves the lock as it is. What
+    decides which packages it needs is: `metadata` is the digest of that, and `requires` are the wheels that its build
+    needs. `path` is its directory, relative to the project; `version` is empty where only a build finds it out.
+    """
+
+    name: str
+    path: str
+    metadata: Digest
+    version: str = ""
+    requires: tuple[Wheel, ...] = ()  # sorted by name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class BuiltWheel:
+    """A wheel that was built from pinned sources. `contents` maps each of its files to its SHA-256.
+
+    That is for people: where a later build gives other bytes, it tells which files differ.
+    """
+
+    file: str
+    sha256: Digest
+    size: int
+    contents: tuple[tuple[str, Digest], ...]  # sorted by path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class SourcePackage:
+    """A package that is built from its source distribution, because its step allows that by name.
+
+    `url` is a hint, `sha256` the identity of the sources, `size` in bytes; `requires` are the wheels that the build
+    needs, and `wheel` is what it gave, once built.
+    """
+
+    name: str
+    version: str
+    file: str
+    url: str
+    sha256: Digest
+    size: int
+    requires: tuple[Wheel, ...] = ()  # sorted by name
+    wheel: BuiltWheel | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Environment:
     """A step's Python environment on one platform.
 
-    `interpreter` is the full version; `archive` is where it comes from, None for the base's own; `layout` that of the
-    layers; `image` the digest of the environment image's manifest, once built.
+    `interpreter` is the full version; `archive` is where it comes from, None for the base's own; `sources` are the
+    packages that are built from pinned sources and `local` those of people's own, which stand above the environment's
+    image; `layout` is that of the layers; `image` the digest of the environment image's manifest, once built.
     """
 
     interpreter: str
     wheels: tuple[Wheel, ...]  # sorted by name
+    sources: tuple[SourcePackage, ...] = ()  # sorted by name
+    local: tuple[LocalPackage, ...] = ()  # sorted by name
     archive: Interpreter | None = None
     layout: int = LAYOUT
     image: Digest | None = None
+
+    @property
+    def all_wheels(self) -> Iterator[Wheel]:
+        """The wheels that are installed, and those that only builds need."""
+        yield from self.wheels
+        for source in self.sources:
+            yield from source.requires
+        for local in self.local:
+            yield from local.requires
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -207,8 +266,8 @@ class Lock:
 
     @property
     def wheels(self) -> tuple[Wheel, ...]:
-        """Every distribution file that any step uses, each once, sorted."""
-        return tuple(sorted({wheel for environment in self._environments for wheel in environment.wheels}))
+        """Every distribution file that any step, or the build of one's packages, uses, each once, sorted."""
+        return tuple(sorted({wheel for environment in self._environments for wheel in environment.all_wheels}))
 
     @property
     def interpreters(self) -> tuple[Interpreter, ...]:

@@ -11,6 +11,7 @@ from repro_env.config.document import DocumentError, read_document
 from repro_env.config.lines import KeyPath, key_lines, nearest_line
 from repro_env.config.problems import key_text
 from repro_env.errors import LockError, Problem
+from repro_env.lock import words
 from repro_env.lock.canonical import read_canonical
 from repro_env.lock.dump import long_reference
 from repro_env.lock.fields import Fields, InvalidLockError
@@ -31,14 +32,10 @@ from repro_env.lock.model import (
     Root,
     Wheel,
 )
-from repro_env.values import Digest, ImageReference, Platform, PythonVersion, check_identifier, normalise_name
+from repro_env.lock.parse_builds import read_local, read_sources
+from repro_env.values import Digest, Platform, PythonVersion, check_identifier
 
 _CONFLICT = re.compile(r"^(?:<{7}|\|{7}|={7}|>{7})(?: |\r?$)", re.MULTILINE)
-_WHEEL_FILE = re.compile(r"[^/\\\x00-\x1f]+\.whl\Z")
-_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9.!+:~_-]*\Z")  # of PEP 440 and of Debian Policy, 5.6
-_PLACE = re.compile(r"(?:/[^/\x00-\x1f\x7f]+)+\Z")
-_DATE = re.compile(r"\d{8}T\d{6}Z\Z")
-_DATA_KINDS = ("file", "directory")
 
 _RESTORE = "restore it from version control, or remove it and run repro lock"
 _UPGRADE = "upgrade it: pip install --upgrade repro-env"
@@ -103,7 +100,7 @@ def _inputs(fields: Fields) -> Mapping[str, Digest]:
 
 def _base(name: str, fields: Fields) -> LockedBase:
     _check_name(name, fields)
-    image = fields.parsed("image", _reference) if fields.has("image") else ""
+    image = fields.parsed("image", words.reference) if fields.has("image") else ""
     index = fields.parsed("index", Digest.parse) if image and fields.has("index") else None
     suite = "" if image else fields.text("suite")
     read: Callable[[Fields], Root] = _image_root if image else _debian_root
@@ -119,9 +116,9 @@ def _image_root(fields: Fields) -> ImageRoot:
         glibc=fields.text("glibc"),
         python=fields.text("python"),
         layers=tuple(_each(fields, "layers", _image_layer)),
-        interpreter=fields.parsed("interpreter", _absolute) if fields.has("interpreter") else "",
+        interpreter=fields.parsed("interpreter", words.absolute) if fields.has("interpreter") else "",
         user=fields.text("user") if fields.has("user") else "",
-        env=fields.text_map("env", check_name=_env_name, check=checks.word) if fields.has("env") else {},
+        env=fields.text_map("env", check_name=words.env_name, check=checks.word) if fields.has("env") else {},
     )
     if bool(root.python) != bool(root.interpreter):
         raise fields.fail("interpreter", "stands where python is not empty, and only there")
@@ -156,7 +153,7 @@ def _source(fields: Fields) -> DebianSource:
         url=fields.text("url"),
         suite=fields.text("suite"),
         component=fields.text("component"),
-        date=fields.parsed("date", _date),
+        date=fields.parsed("date", words.date),
         release=fields.parsed("release", Digest.parse),
         index=fields.parsed("index", Digest.parse),
     )
@@ -166,9 +163,9 @@ def _source(fields: Fields) -> DebianSource:
 
 def _debian_package(fields: Fields) -> DebianPackage:
     package = DebianPackage(
-        name=fields.parsed("name", _word),
-        version=fields.parsed("version", _word),
-        architecture=fields.parsed("architecture", _word),
+        name=fields.parsed("name", words.word),
+        version=fields.parsed("version", words.word),
+        architecture=fields.parsed("architecture", words.word),
         url=fields.text("url"),
         sha256=fields.parsed("sha256", Digest),
         size=fields.number("size"),
@@ -208,6 +205,11 @@ class _Wheels:
             self._by_reference[long_reference(wheel)] = wheel
             self._by_reference[short] = wheel if known is not None and known.sha256 == wheel.sha256 else None
 
+    def listed(self, fields: Fields, key: str) -> tuple[Wheel, ...]:
+        """Take a list of references, and return what they name."""
+        path = (*fields.path, key)
+        return tuple(sorted(self.find(text, (*path, index)) for index, text in enumerate(fields.texts(key))))
+
     def find(self, reference: str, path: KeyPath) -> Wheel:
         wheel = self._by_reference.get(reference)
         if wheel is None:
@@ -219,9 +221,9 @@ class _Wheels:
 
 def _wheel(fields: Fields) -> Wheel:
     wheel = Wheel(
-        name=fields.parsed("name", _normalised),
-        version=fields.parsed("version", _word),
-        file=fields.parsed("file", _wheel_file),
+        name=fields.parsed("name", words.normalised),
+        version=fields.parsed("version", words.word),
+        file=fields.parsed("file", words.wheel_file),
         url=fields.text("url"),
         sha256=fields.parsed("sha256", Digest),
         size=fields.number("size"),
@@ -264,11 +266,11 @@ def _environment(fields: Fields, python: PythonVersion, wheels: _Wheels, file: s
     interpreter = fields.text("interpreter")
     if not interpreter.startswith(f"{python}."):
         raise fields.fail("interpreter", f'expected a version of {python}, found "{interpreter}"')
-    path = (*fields.path, "packages")
-    found = [wheels.find(reference, (*path, index)) for index, reference in enumerate(fields.texts("packages"))]
     environment = Environment(
         interpreter=interpreter,
-        wheels=tuple(sorted(found)),
+        wheels=wheels.listed(fields, "packages"),
+        sources=read_sources(fields, wheels.listed),
+        local=read_local(fields, wheels.listed),
         archive=_archive(fields, interpreter, wheels) if fields.has("archive") else None,
         layout=layout,
         image=fields.parsed("environment", Digest.parse) if fields.has("environment") else None,
@@ -289,7 +291,7 @@ def _data(name: str, fields: Fields) -> LockedData:
     data = LockedData(
         name=name,
         path=fields.parsed("path", checks.inside_path),
-        kind=fields.parsed("kind", _data_kind),
+        kind=fields.parsed("kind", words.data_kind),
         digest=fields.parsed("digest", Digest.parse),
         files=fields.number("files"),
         size=fields.number("size"),
@@ -340,50 +342,3 @@ def _platform(key: str, fields: Fields) -> Platform:
         return Platform.parse(key)
     except ValueError as error:
         raise InvalidLockError(fields.path, str(error)) from error
-
-
-def _normalised(name: str) -> str:
-    if normalise_name(name) != name:
-        raise ValueError(f'expected the normalised name "{normalise_name(name)}", found "{name}"')
-    return name
-
-
-def _word(text: str) -> str:
-    if not _WORD.match(text):
-        raise ValueError(f"expected a package's name, version or architecture, found {text!r}")
-    return text
-
-
-def _reference(text: str) -> str:
-    ImageReference.parse(text)
-    return text
-
-
-def _absolute(text: str) -> str:
-    if not _PLACE.match(text):
-        raise ValueError(f"expected an absolute path, found {text!r}")
-    return text
-
-
-def _env_name(name: str) -> None:
-    """Check a variable's name as an image may have it: what a shell could not write is allowed."""
-    if not name or "=" in name or "\0" in name:
-        raise ValueError(f"{name!r} is not the name of an environment variable")
-
-
-def _wheel_file(name: str) -> str:
-    if not _WHEEL_FILE.match(name):
-        raise ValueError(f"expected a wheel's file name, found {name!r}")
-    return name
-
-
-def _date(text: str) -> str:
-    if not _DATE.match(text):
-        raise ValueError(f"expected a date such as 20250131T120000Z, found {text!r}")
-    return text
-
-
-def _data_kind(text: str) -> str:
-    if text not in _DATA_KINDS:
-        raise ValueError(f"expected {' or '.join(_DATA_KINDS)}, found {text!r}")
-    return text

@@ -74,6 +74,7 @@ def _python(step: Step, inputs: PythonInputs, project: Project) -> Digest:
             "roots": inputs.roots,
             "files": {name: requirement_lines(text) for name, text in inputs.files.items()},
             "uv": inputs.uv,
+            **({"build": step.python.build} if step.python.build else {}),
         }
     )
 

@@ -17,6 +17,7 @@ from repro_env.errors import LockError
 from repro_env.lock.canonical import read_canonical
 from repro_env.lock.dump import dump_lock
 from repro_env.lock.model import (
+    BuiltWheel,
     DebianPackage,
     DebianRoot,
     DebianSource,
@@ -24,10 +25,12 @@ from repro_env.lock.model import (
     ImageLayer,
     ImageRoot,
     Interpreter,
+    LocalPackage,
     Lock,
     LockedBase,
     LockedData,
     LockedStep,
+    SourcePackage,
     Wheel,
 )
 from repro_env.lock.parse import parse_lock
@@ -45,9 +48,10 @@ package_words = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9.!+:~_-]{0,5}", fullmatch=T
 variables = st.from_regex(r"[A-Za-z_][A-Z0-9_]{0,3}", fullmatch=True)
 strings = texts.filter(lambda text: "\0" not in text)
 words = st.lists(strings, max_size=4).map(tuple)
+package_names = st.from_regex(r"[a-z0-9]{1,3}(-[a-z0-9]{1,2})?", fullmatch=True)
 wheels = st.builds(
     Wheel,
-    name=st.from_regex(r"[a-z0-9]{1,3}(-[a-z0-9]{1,2})?", fullmatch=True),
+    name=package_names,
     version=package_words,
     file=st.from_regex(r"[A-Za-zé_ .-]{1,9}\.whl", fullmatch=True),
     url=texts,
@@ -156,12 +160,50 @@ def some_steps(
             platform: Environment(
                 interpreter=(version := f"{python}.{draw(st.integers(0, 20))}"),
                 wheels=tuple(sorted(draw(chosen))),
+                sources=draw(some_sources(chosen)),
+                local=draw(some_local(chosen)),
                 archive=draw(st.none() | some_interpreters(version)),
                 image=draw(st.none() | digests),
             )
             for platform in found
         },
     )
+
+
+def some_local(chosen: st.SearchStrategy[list[Wheel]]) -> st.SearchStrategy[tuple[LocalPackage, ...]]:
+    """Draw packages of people's own that need some of these wheels to be built."""
+    package = st.builds(
+        LocalPackage,
+        name=package_names,
+        path=st.from_regex(r"\.|(\.\./){0,2}[a-zé]{1,3}(/[a-z]{1,3})?", fullmatch=True),
+        metadata=digests,
+        version=st.just("") | package_words,
+        requires=chosen.map(lambda found: tuple(sorted(found))),
+    )
+    return st.lists(package, max_size=2, unique_by=lambda one: one.name).map(lambda found: tuple(sorted(found)))
+
+
+def some_sources(chosen: st.SearchStrategy[list[Wheel]]) -> st.SearchStrategy[tuple[SourcePackage, ...]]:
+    """Draw packages with sources alone, some of them built."""
+    wheel = st.builds(
+        BuiltWheel,
+        file=st.just("a-1-py3-none-any.whl"),
+        sha256=digests,
+        size=sizes,
+        contents=st.dictionaries(paths, digests, max_size=3).map(lambda found: tuple(sorted(found.items()))),
+    )
+    package = st.builds(
+        SourcePackage,
+        name=package_names,
+        version=package_words,
+        file=st.sampled_from(["a-1.tar.gz", "b-1.zip"]),
+        url=texts,
+        sha256=digests,
+        size=sizes,
+        requires=chosen.map(lambda found: tuple(sorted(found))),
+        wheel=st.none() | wheel,
+    )
+    return st.lists(package, max_size=2, unique_by=lambda one: one.name).map(lambda found: tuple(sorted(found)))
 
 
 def some_interpreters(version: str) -> st.SearchStrategy[Interpreter]:
