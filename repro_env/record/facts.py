@@ -11,6 +11,7 @@ from repro_env.errors import ToolError
 from repro_env.record.model import GitState, HostFacts
 
 _GIT_TIMEOUT = 30.0
+_COMMIT = "# branch.oid "  # git-status(1), "Porcelain Format Version 2"
 
 
 class _Completed(Protocol):
@@ -24,13 +25,15 @@ Run = Callable[..., _Completed]
 
 def git_state(project: Path, run: Run) -> GitState | None:
     """Return the commit checked out at the project, or None without git, a repository or a commit."""
-    git = ["git", "-C", str(project), "--no-optional-locks"]
+    words = ["git", "-C", str(project), "--no-optional-locks", "status", "--porcelain=v2", "--branch", "--", "."]
     try:
-        commit = run([*git, "rev-parse", "--verify", "HEAD"], timeout=_GIT_TIMEOUT).stdout.strip()
-        changes = run([*git, "status", "--porcelain", "--", "."], timeout=_GIT_TIMEOUT).stdout
+        lines = run(words, timeout=_GIT_TIMEOUT).stdout.splitlines()
     except ToolError:
         return None
-    return GitState(commit=commit, dirty=bool(changes.strip()))
+    commit = next((line.removeprefix(_COMMIT) for line in lines if line.startswith(_COMMIT)), "")
+    if not commit or commit == "(initial)":
+        return None
+    return GitState(commit=commit, dirty=any(not line.startswith("#") for line in lines))
 
 
 def host_facts(root: Path = Path("/")) -> HostFacts:
