@@ -43,6 +43,9 @@ _CHUNK = 1 << 20
 _MOST = 2 << 30
 """Bytes that an archive may unpack to; the builds are about 100 MiB."""
 
+_AFTER = 16 << 20
+"""Bytes of padding that may follow a tar's end mark."""
+
 _LEFT_OUT = re.compile(
     r"(?:.*/)?__pycache__(?:/.*)?\Z"
     r"|lib/python3\.[0-9]+/site-packages/.+"
@@ -95,8 +98,8 @@ def _read(path: Path, spool: IO[bytes]) -> dict[str, _Entry]:
     """Return the archive's entries by path, with what the files hold in the spool."""
     entries: dict[str, _Entry] = {}
     with (
-        igzip.IGzipFile(path, "rb") as stream,  # type: ignore[no-untyped-call]
-        tarfile.open(fileobj=cast(BinaryIO, stream), mode="r|", encoding="utf-8", errors="strict") as archive,
+        _inflated(path) as stream,
+        tarfile.open(fileobj=stream, mode="r|", encoding="utf-8", errors="strict") as archive,
     ):
         for member in archive:
             place = _place(member.name)
@@ -106,7 +109,21 @@ def _read(path: Path, spool: IO[bytes]) -> dict[str, _Entry]:
             other = entries.setdefault(place, entry)
             if other is not entry and not other.kind == entry.kind == "directory":
                 raise IntegrityError(f"it holds {place} twice")
+        _drain(stream)
     return entries
+
+
+def _inflated(path: Path) -> BinaryIO:
+    return cast(BinaryIO, igzip.IGzipFile(path, "rb"))  # type: ignore[no-untyped-call]
+
+
+def _drain(stream: BinaryIO) -> None:
+    """Read what follows the archive's end mark: the last of it is the checksum of all that was read."""
+    left = _AFTER
+    while piece := stream.read(_CHUNK):
+        left -= len(piece)
+        if left < 0:
+            raise IntegrityError(f"more than {format_size(_AFTER)} follow its end")
 
 
 def _entry(
