@@ -103,7 +103,7 @@ def docker_build(project: Project) -> tuple[str, Timing] | None:
     if not shutil.which("docker") or not shutil.which("skopeo"):
         return None
     once((REPRO, "build", "bare"), cwd=project.root, env=project.env)
-    image = f"oci:{project.env['REPRO_STORE']}:bench/bare:{_architecture()}"
+    image = f"oci:{project.env['REPRO_STORE']}:bench/bare"
     once(("skopeo", "copy", "--insecure-policy", image, "docker-daemon:repro-bench-base:latest"))
     with tempfile.TemporaryDirectory() as name:
         context = Path(name)
@@ -167,13 +167,9 @@ def _bare_runtimes(project: Project) -> Iterator[tuple[str, tuple[str | Path, ..
         mounts = ("--ro-bind", root, "/", "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp")
         yield "bwrap", ("bwrap", "--unshare-all", "--die-with-parent", *mounts, "/usr/bin/true")
     if shutil.which("docker"):
-        image = f"oci:{project.env['REPRO_STORE']}:bench/empty:{_architecture()}"
+        image = f"oci:{project.env['REPRO_STORE']}:bench/empty"
         once(("skopeo", "copy", "--insecure-policy", image, "docker-daemon:repro-bench-empty:latest"))
         yield "docker", ("docker", "run", "--rm", "--network", "none", "repro-bench-empty", "/usr/bin/true")
-
-
-def _architecture() -> str:
-    return {"x86_64": "amd64", "aarch64": "arm64"}[platform.machine()]
 
 
 def report(rows: list[Row]) -> str:

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from repro_env.build.code import Code, find_code
-from repro_env.build.native import Builder, Built
+from repro_env.build.native import Builder, Built, is_built
 from repro_env.build.secret_files import warn_of_secrets
 from repro_env.edges.report import Reporter
 from repro_env.errors import BuildError
-from repro_env.image.oci import is_complete
-from repro_env.image.store import Store
-from repro_env.lock.model import Lock, LockedStep
+from repro_env.image.oci import INDEX_TYPE, MANIFEST_TYPE, descriptor, index_document
+from repro_env.image.store import Store, canonical_json
+from repro_env.lock.model import Lock
 from repro_env.values import Digest, Platform, format_size
 
 LARGE_CODE = 10 << 20
@@ -39,7 +40,7 @@ def missing_environments(order: Order, store: Store) -> list[tuple[str, Platform
         (name, platform)
         for name in order.steps
         for platform in order.platforms
-        if not _is_built(order.lock.steps[name], platform, store)
+        if not is_built(order.lock, order.lock.steps[name], platform, store)
     ]
 
 
@@ -56,6 +57,35 @@ def build_images(order: Order, *, store: Store, report: Reporter) -> tuple[Built
         for name in order.steps
         for platform in order.platforms
     )
+
+
+def name_images(built: Sequence[Built], platforms: Sequence[Platform], store: Store) -> None:
+    """Let the store's index name each step's image, `PROJECT/STEP`: an index of the images of all `platforms`.
+
+    On one platform it is that image's manifest itself. A step that was not built on all of them keeps the name it has.
+    Errors: `StoreError`, `IntegrityError`.
+    """
+    steps: dict[str, dict[Platform, Digest]] = {}
+    for one in built:
+        steps.setdefault(one.reference, {})[one.platform] = one.image
+    known = store.references()
+    for reference, images in steps.items():
+        if set(images) != set(platforms):
+            continue
+        document = _named(images, store)
+        if known.get(reference) != Digest.parse(document["digest"]):
+            store.name(reference, document)
+
+
+def _named(images: Mapping[Platform, Digest], store: Store) -> dict[str, Any]:
+    """Return the descriptor of an image, or of the index of several, which is kept in the store."""
+    described = {platform: descriptor(MANIFEST_TYPE, store.read(digest)) for platform, digest in images.items()}
+    if len(described) == 1:
+        ((platform, one),) = described.items()
+        return {**one, "platform": {"architecture": platform.architecture, "os": "linux"}}
+    index = canonical_json(index_document(described))
+    store.add(index)
+    return descriptor(INDEX_TYPE, index)
 
 
 def warn_of_code(codes: Mapping[str, Code], report: Reporter) -> None:
@@ -86,11 +116,6 @@ def record_environments(lock: Lock, built: Iterable[Built], *, update: bool) -> 
         environments = {**step.environments, one.platform: replace(environment, image=one.environment)}
         steps[one.step] = replace(step, environments=environments)
     return replace(lock, steps=steps)
-
-
-def _is_built(step: LockedStep, platform: Platform, store: Store) -> bool:
-    recorded = step.environments[platform].image
-    return recorded is not None and is_complete(store, recorded)
 
 
 def _differs(built: Built, recorded: Digest | None) -> BuildError:

@@ -39,12 +39,14 @@ class Builder:
     report: Reporter
 
     def build(self, lock: Lock, step: LockedStep, platform: Platform, code: Code) -> Built:
-        """Build a step's environment image, if it is not there, and its step image, and name that in the store.
+        """Build a step's environment image, if it is not there, and its step image.
+
+        The layers of an image base need not be in the store.
 
         Errors: `BuildError`, `IntegrityError`, `StoreError`.
         """
         recorded = step.environments[platform].image
-        reused = recorded is not None and is_complete(self.store, recorded)
+        reused = is_built(lock, step, platform, self.store)
         if recorded is not None and reused:
             base, digest = read_image(self.store, recorded), recorded
         else:
@@ -53,18 +55,27 @@ class Builder:
             base = Assembler(self.store, self.workers, self.report).image(lock, step, platform)
             digest = write_image(base, self.store)
         image = step_image(lock, step, platform, base, code=code, store=self.store)
-        reference = f"{lock.project}/{step.name}:{platform.architecture}"
         return Built(
             step=step.name,
             platform=platform,
             environment=digest,
-            image=write_image(image, self.store, reference=reference),
-            reference=reference,
+            image=write_image(image, self.store),
+            reference=f"{lock.project}/{step.name}",
             size=image.size,
             layers=len(image.layers),
             reused=reused,
             code=code,
         )
+
+
+def is_built(lock: Lock, step: LockedStep, platform: Platform, store: Store) -> bool:
+    """Whether a step's environment image is in the store as the lock records it, an image base's own layers aside."""
+    recorded = step.environments[platform].image
+    if recorded is None:
+        return False
+    root = lock.bases[step.base].roots[platform]
+    beneath = {layer.digest for layer in root.layers} if isinstance(root, ImageRoot) else set()
+    return is_complete(store, recorded, elsewhere=beneath)
 
 
 def step_image(lock: Lock, step: LockedStep, platform: Platform, base: Image, *, code: Code, store: Store) -> Image:

@@ -6,19 +6,21 @@ import json
 import os
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import click
 
 from repro_env.build.code import Code
-from repro_env.build.images import Order, build_images, missing_environments, record_environments
+from repro_env.build.images import Order, build_images, missing_environments, name_images, record_environments
 from repro_env.build.native import Built
 from repro_env.cli.progress import reporter
 from repro_env.cli.project import Workspace, fresh_lock, open_workspace, store_root
+from repro_env.cli.pushing import push_images, push_references, pushed_document, pushed_lines
 from repro_env.edges.files import write_atomically
 from repro_env.edges.report import Reporter
 from repro_env.image.store import Store
 from repro_env.lock.dump import dump_lock
-from repro_env.lock.model import Lock
+from repro_env.lock.model import ImageRoot, Lock
 from repro_env.values import Platform, format_size
 
 
@@ -26,12 +28,17 @@ from repro_env.values import Platform, format_size
 @click.argument("steps", nargs=-1, metavar="[STEP]...")
 @click.option("--update", is_flag=True, help="Record the digests of this build, whatever the lock recorded before.")
 @click.option("--workers", type=click.IntRange(1), metavar="N", help="Layers made at once; by default one a core.")
+@click.option("--push", metavar="REF", default="", help="Push to this repository, each step under its own name as tag.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-def command(*, steps: tuple[str, ...], update: bool, workers: int | None, as_json: bool) -> None:
+def command(*, steps: tuple[str, ...], update: bool, workers: int | None, push: str, as_json: bool) -> None:
     """Build the images of these steps, or of all.
 
     What the store lacks is downloaded and checked against the lock; then everything is assembled offline. The same lock
     and code give the same digests on every machine. The images stand in the store, which is an OCI image layout.
+
+    REF is a repository, ghcr.io/team/churn, in which step clean is then called ghcr.io/team/churn:clean. With a tag,
+    ghcr.io/team/churn:v1, one step is called just that, and several are called :v1-clean, :v1-train. A project of
+    several platforms pushes an index. What the registry has is neither read nor sent, an image base's layers included.
     """
     workspace = open_workspace()
     workspace.check_steps(steps)
@@ -40,10 +47,17 @@ def command(*, steps: tuple[str, ...], update: bool, workers: int | None, as_jso
     with reporter(quiet=as_json) as report:
         store = Store(store_root())
         names = steps or tuple(workspace.project.steps)
+        references = push_references(push, names) if push else {}
+        platforms = workspace.project.platforms
         built = built_steps(
-            workspace, lock, names, workspace.project.platforms, store, report, update=update, workers=workers
+            workspace, lock, names, platforms, store, report, update=update, workers=workers, whole=not push
         )
-    click.echo(_document(built, store) if as_json else _table(built, store, time.monotonic() - began))
+        pushed = push_images(built, references, lock, store, report) if push else ()
+    seconds = time.monotonic() - began
+    if as_json:
+        click.echo(json.dumps({**_document(built, store), **pushed_document(pushed)}, indent=2))
+    else:
+        click.echo("\n".join([_table(built, store, seconds), *pushed_lines(pushed)]))
 
 
 def built_steps(
@@ -56,8 +70,13 @@ def built_steps(
     *,
     update: bool = False,
     workers: int | None = None,
+    whole: bool = True,
 ) -> tuple[Built, ...]:
-    """Build steps and record in the lock which environment images they gave, where it did not say yet."""
+    """Build steps and record in the lock which environment images they gave, where it did not say yet.
+
+    With `whole` the layers of image bases are had in the store as well: running an image takes them, pushing it to the
+    registry that they are in does not.
+    """
     count = workers or len(os.sched_getaffinity(0))
     order = Order(lock=lock, steps=steps, platforms=platforms, root=workspace.root, workers=count)
     missing = missing_environments(order, store)
@@ -65,7 +84,13 @@ def built_steps(
         from repro_env.cli.fetching import Fetching  # noqa: PLC0415 - urllib3, which a build from the store does without
 
         Fetching(workspace).have_everything(lock, missing, store, report)
+    if whole and any(isinstance(root, ImageRoot) for base in lock.bases.values() for root in base.roots.values()):
+        from repro_env.cli.registries import base_layers, have_base_layers  # noqa: PLC0415 - as above
+
+        pairs = [(step, platform) for step in steps for platform in platforms]
+        have_base_layers(base_layers(lock, pairs), store, report)
     built = build_images(order, store=store, report=report)
+    name_images(built, workspace.project.platforms, store)
     recorded = record_environments(lock, built, update=update)
     if recorded != lock:
         write_atomically(workspace.lock_path, dump_lock(recorded).encode())
@@ -88,7 +113,7 @@ def _code(code: Code) -> str:
     return f"{format_size(code.size)} in {count}"
 
 
-def _document(built: Sequence[Built], store: Store) -> str:
+def _document(built: Sequence[Built], store: Store) -> dict[str, Any]:
     images = [
         {
             "step": one.step,
@@ -103,4 +128,4 @@ def _document(built: Sequence[Built], store: Store) -> str:
         }
         for one in built
     ]
-    return json.dumps({"store": str(store.root), "images": images}, indent=2)
+    return {"store": str(store.root), "images": images}

@@ -14,7 +14,7 @@ from repro_env.cli.fetching import Fetching
 from repro_env.cli.progress import reporter
 from repro_env.cli.project import LOCK_FILE, Workspace, open_workspace, read_lock, store_root
 from repro_env.cli.settings import mirrors
-from repro_env.config.model import Base, DebianBase
+from repro_env.config.model import Base, ImageBase
 from repro_env.data.cache import StatCache
 from repro_env.data.measure import keep_manifest, measure
 from repro_env.edges.files import write_atomically
@@ -67,9 +67,13 @@ def resolved(workspace: Workspace, before: Lock | None, upgrade: Upgrade, store:
     http = Fetching(workspace).http
     now = datetime.now(UTC)
 
-    def debian(base: Base, previous: LockedBase | None) -> LockedBase:
-        assert isinstance(base, DebianBase)
+    def base_pins(base: Base, previous: LockedBase | None) -> LockedBase:
         platforms = workspace.project.platforms
+        if isinstance(base, ImageBase):
+            from repro_env.cli.registries import image_resolver  # noqa: PLC0415 - most projects have no such base
+
+            resolver = image_resolver(store, report)
+            return resolver.resolve(base, platforms, previous=previous, upgrade=upgrade.everything)
         steps = workspace.project.steps.values()
         return resolve_base(
             base,
@@ -100,7 +104,7 @@ def resolved(workspace: Workspace, before: Lock | None, upgrade: Upgrade, store:
         digests=workspace.digests,
         sources=workspace.sources,
         data=measured_data(workspace, report),
-        resolve_base=debian,
+        resolve_base=base_pins,
         resolve_python=python,
         resolve_interpreter=Interpreters(project=workspace.root, environ=os.environ, store=store, http=http).choose,
         previous=before,

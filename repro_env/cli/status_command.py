@@ -11,10 +11,9 @@ from datetime import UTC, datetime
 import click
 
 from repro_env.build.code import find_code
-from repro_env.build.native import step_definition
+from repro_env.build.native import is_built, step_definition
 from repro_env.cli.project import LOCK_FILE, Workspace, open_workspace, read_lock, store_root
 from repro_env.errors import BuildError, LockError
-from repro_env.image.oci import is_complete
 from repro_env.image.store import Store
 from repro_env.lock.drift import Drift
 from repro_env.lock.model import Lock, LockedStep
@@ -75,7 +74,7 @@ def _rows(
             continue
         why = _why_stale(workspace, lock, locked, runs, made)
         made[name] = runs.last_success(name) if not why else None
-        rows.append(_row(locked, runs.last(name), store, stale=name in changed, why=why))
+        rows.append(_row(lock, locked, runs.last(name), store, stale=name in changed, why=why))
     return rows
 
 
@@ -94,14 +93,14 @@ def _unlocked(name: str, last: RunRecord | None) -> StepStatus:
     )
 
 
-def _row(step: LockedStep, last: RunRecord | None, store: Store, *, stale: bool, why: str) -> StepStatus:
+def _row(lock: Lock, step: LockedStep, last: RunRecord | None, store: Store, *, stale: bool, why: str) -> StepStatus:
     environment = step.environments[_platform(step)]
     return StepStatus(
         step=step.name,
         lock="stale" if stale else "locked",
         packages=len(environment.wheels),
         environment=str(environment.image) if environment.image else "",
-        built=environment.image is not None and is_complete(store, environment.image),
+        built=is_built(lock, step, _platform(step), store),
         run=last.id if last else "",
         run_status=last.status if last else "",
         finished=_time(last),

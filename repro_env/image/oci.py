@@ -9,7 +9,7 @@ import gzip
 import hashlib
 import json
 import zlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -153,14 +153,15 @@ def read_image(store: Store, digest: Digest) -> Image:
         raise IntegrityError(f"{digest} is not an image of this program", str(error)) from error
 
 
-def is_complete(store: Store, digest: Digest) -> bool:
-    """Whether an image, its config and all its layers are in the store."""
+def is_complete(store: Store, digest: Digest, *, elsewhere: Collection[Digest] = ()) -> bool:
+    """Whether an image, its config and all its layers are in the store, but for those that may be `elsewhere`."""
     try:
         if not store.has(digest):
             return False
         manifest = _document(store, digest)
         parts = [manifest["config"], *manifest["layers"]]
-        return all(store.has(Digest.parse(part["digest"]), part["size"]) for part in parts)
+        wanted = [(Digest.parse(part["digest"]), part["size"]) for part in parts]
+        return all(blob in elsewhere or store.has(blob, size) for blob, size in wanted)
     except (IntegrityError, KeyError, TypeError, ValueError):
         return False
 
