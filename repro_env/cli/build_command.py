@@ -13,6 +13,7 @@ import click
 from repro_env.build.code import Code
 from repro_env.build.images import Order, build_images, missing_environments, name_images, record_environments
 from repro_env.build.native import Built
+from repro_env.cli.missing_report import look_into, warn_missing
 from repro_env.cli.progress import reporter
 from repro_env.cli.project import Workspace, fresh_lock, open_workspace, store_root
 from repro_env.cli.pushing import push_images, push_references, pushed_document, pushed_lines
@@ -29,8 +30,11 @@ from repro_env.values import Platform, format_size
 @click.option("--update", is_flag=True, help="Record the digests of this build, whatever the lock recorded before.")
 @click.option("--workers", type=click.IntRange(1), metavar="N", help="Layers made at once; by default one a core.")
 @click.option("--push", metavar="REF", default="", help="Push to this repository, each step under its own name as tag.")
+@click.option("--strict", is_flag=True, help="Fail if something in an image would be missing when it runs.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-def command(*, steps: tuple[str, ...], update: bool, workers: int | None, push: str, as_json: bool) -> None:
+def command(
+    *, steps: tuple[str, ...], update: bool, workers: int | None, push: str, strict: bool, as_json: bool
+) -> None:
     """Build the images of these steps, or of all.
 
     What the store lacks is downloaded and checked against the lock; then everything is assembled offline. The same lock
@@ -52,10 +56,13 @@ def command(*, steps: tuple[str, ...], update: bool, workers: int | None, push: 
         built = built_steps(
             workspace, lock, names, platforms, store, report, update=update, workers=workers, whole=not push
         )
+        looked = look_into(workspace, lock, built, store, report)
+        warn_missing(looked, report, strict=strict)
         pushed = push_images(built, references, lock, store, report) if push else ()
     seconds = time.monotonic() - began
     if as_json:
-        click.echo(json.dumps({**_document(built, store), **pushed_document(pushed)}, indent=2))
+        missing = {"missing": [one.document() for one in looked]}
+        click.echo(json.dumps({**_document(built, store), **missing, **pushed_document(pushed)}, indent=2))
     else:
         click.echo("\n".join([_table(built, store, seconds), *pushed_lines(pushed)]))
 

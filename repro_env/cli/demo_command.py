@@ -14,6 +14,7 @@ from repro_env.cli.build_command import built_steps
 from repro_env.cli.demo_files import copy_demo, is_demo
 from repro_env.cli.exec_command import tell
 from repro_env.cli.locking import write_lock
+from repro_env.cli.missing_report import warn_missing_in_new
 from repro_env.cli.progress import reporter
 from repro_env.cli.project import fresh_lock, open_workspace, store_root
 from repro_env.cli.running import Finished, Run
@@ -64,6 +65,7 @@ def _play(directory: Path, runtime: str, report: Reporter, began: float) -> _Sho
     write_lock(workspace, Upgrade(), store, report)
     lock = fresh_lock(workspace)
     built = built_steps(workspace, lock, tuple(lock.steps), workspace.project.platforms, store, report)
+    warn_missing_in_new(workspace, lock, built, store, report)
     finished = []
     for step in workspace.project.steps:
         report.note(f"step {step}")

@@ -15,6 +15,7 @@ from repro_env.build.images import warn_of_code
 from repro_env.build.native import Built, step_definition
 from repro_env.cli.build_command import built_steps
 from repro_env.cli.inputs import Inputs, Verifier
+from repro_env.cli.missing_report import warn_missing_in_new
 from repro_env.cli.project import LOCK_FILE, Workspace, fresh_lock
 from repro_env.edges import files, process
 from repro_env.edges.report import Reporter
@@ -100,7 +101,9 @@ class Run:
         """Have in the store what the runtime needs, and return the images, or None where it needs none."""
         if self._runtime.needs is not Needs.WHEELS:
             names, platforms = (self._step.name,), (self._platform,)
-            return built_steps(self._workspace, self._lock, names, platforms, self._store, self._report)[0]
+            built = built_steps(self._workspace, self._lock, names, platforms, self._store, self._report)
+            warn_missing_in_new(self._workspace, self._lock, built, self._store, self._report)
+            return built[0]
         environment = self._step.environments[self._platform]
         if not all(self._store.has(wheel.sha256, wheel.size) for wheel in environment.wheels):
             from repro_env.cli.fetching import Fetching  # noqa: PLC0415 - urllib3, which a warm start does without

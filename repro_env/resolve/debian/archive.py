@@ -180,28 +180,33 @@ class Archive:
         Errors: `FetchError`, `IntegrityError`.
         """
         plain = _index_path(platform)
-        packed = f"{plain}.xz"
-        listed = release.files.get(packed)
-        if listed is None:
-            raise IntegrityError(f"{strip_credentials(root)}: the release of {suite} lists no {packed}")
-        folder = f"{root}/dists/{suite}/{packed.rpartition('/')[0]}"
-        named = f"{folder}/by-hash/SHA256/{listed.sha256.hex}"
-        with self.report.task(f"index of {suite} for {platform}", listed.size) as task:
-            try:
-                data = self.http.get(named if release.by_hash else f"{root}/dists/{suite}/{packed}", limit=listed.size)
-            except NotFoundError:
-                data = self.http.get(f"{root}/dists/{suite}/{packed}", limit=listed.size)
-            task.advance(len(data))
-        if Digest.of(data) != listed.sha256:
-            raise IntegrityError(
-                f"{strip_credentials(root)}: the index of {suite} is not the one its release names",
-                f"expected {listed.sha256}, got {Digest.of(data)}",
-                "the mirror may be in the middle of an update: try again in some minutes",
-            )
+        title = f"index of {suite} for {platform}"
+        data = self.listed(root, suite, release, f"{plain}.xz", title=title)
         index = _unpack(data, release.files[plain].size, suite)
         if self.store.add(index) != release.files[plain].sha256:
             raise IntegrityError(f"the index of {suite} unpacks to other bytes than its release names")
         return index
+
+    def listed(self, root: str, suite: str, release: Release, path: str, *, title: str) -> bytes:
+        """Return a file that `release` lists at `path`, checked. Errors: `FetchError`, `IntegrityError`."""
+        listed = release.files.get(path)
+        if listed is None:
+            raise IntegrityError(f"{strip_credentials(root)}: the release of {suite} lists no {path}")
+        plain = f"{root}/dists/{suite}/{path}"
+        named = f"{plain.rpartition('/')[0]}/by-hash/SHA256/{listed.sha256.hex}"
+        with self.report.task(title, listed.size) as task:
+            try:
+                data = self.http.get(named if release.by_hash else plain, limit=listed.size)
+            except NotFoundError:
+                data = self.http.get(plain, limit=listed.size)
+            task.advance(len(data))
+        if Digest.of(data) != listed.sha256:
+            raise IntegrityError(
+                f"{strip_credentials(root)}: {path} of {suite} is not the one its release names",
+                f"expected {listed.sha256}, got {Digest.of(data)}",
+                "the mirror may be in the middle of an update: try again in some minutes",
+            )
+        return data
 
 
 def _index_path(platform: Platform) -> str:

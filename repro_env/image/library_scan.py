@@ -1,0 +1,141 @@
+"""The libraries of a layer that was not made here, read from its blob once: image bases, and what has no wheel."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import io
+import tarfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import IO, BinaryIO, cast
+
+from isal import igzip, isal_zlib
+
+from repro_env.edges import files
+from repro_env.errors import IntegrityError
+from repro_env.image import tar
+from repro_env.image.base import GZIP, PLAIN
+from repro_env.image.layer import Layer
+from repro_env.image.libraries import (
+    LayerLibraries,
+    Library,
+    LibraryObserver,
+    is_configuration,
+    is_link_of_interest,
+    recall_libraries,
+    remember_libraries,
+)
+from repro_env.image.store import Store
+
+_WHITEOUT = ".wh."
+_OPAQUE = ".wh..wh..opq"
+_CHUNK = 1 << 18
+_CONFIGURATION_LIMIT = 1 << 16
+_DAMAGES = cast(
+    "tuple[type[Exception], ...]", (tarfile.TarError, isal_zlib.error, zlib.error, EOFError, gzip.BadGzipFile)
+)
+
+
+def libraries_of_layer(store: Store, layer: Layer) -> LayerLibraries | None:
+    """Return what a layer holds, remembered or read now; None where its blob is not here or cannot be read here.
+
+    Errors: `IntegrityError` when the layer is damaged, `StoreError`.
+    """
+    known = recall_libraries(store, layer.digest)
+    if known is not None or layer.media_type not in {GZIP, PLAIN} or not store.has(layer.digest):
+        return known
+    try:
+        with files.os_errors(f"read the store at {store.root}"):
+            found = _Scan(store.blob(layer.digest), packed=layer.media_type == GZIP).libraries()
+    except _DAMAGES as error:
+        hint = "remove that blob from the store and build again"
+        raise IntegrityError(f"layer {layer.digest.short} is damaged", str(error), hint) from error
+    remember_libraries(store, layer.digest, found)
+    return found
+
+
+class _Scan:
+    """One pass over a layer's tar."""
+
+    def __init__(self, path: Path, *, packed: bool) -> None:
+        self._path = path
+        self._packed = packed
+        self._place: dict[str, tuple[int, int]] = {}
+        self._observer = LibraryObserver(package=lambda _path: "", again=self._again)
+        self._links: dict[str, str] = {}
+        self._hard_links: dict[str, str] = {}
+        self._configuration: dict[str, str] = {}
+        self._removed: list[str] = []
+        self._emptied: list[str] = []
+
+    def libraries(self) -> LayerLibraries:
+        with self._opened() as stream, tarfile.open(fileobj=stream, mode="r|") as archive:
+            for entry in archive:
+                self._entry(archive, entry)
+        found = {file.path: file for file in self._observer.found}
+        linked = [replace(found[target], path=path) for path, target in self._hard_links.items() if target in found]
+        return LayerLibraries(
+            files=tuple(cast("list[Library]", [*found.values(), *linked])),
+            links=self._links,
+            configuration=self._configuration,
+            removed=tuple(self._removed),
+            emptied=tuple(self._emptied),
+        )
+
+    def _entry(self, archive: tarfile.TarFile, entry: tarfile.TarInfo) -> None:
+        path = _clean(entry.name)
+        folder, _, name = path.rpartition("/")
+        if name == _OPAQUE:
+            self._emptied.append(folder)
+        elif name.startswith(_WHITEOUT):
+            self._removed.append(f"{folder}/{name.removeprefix(_WHITEOUT)}".lstrip("/"))
+        elif entry.issym() and is_link_of_interest(path):
+            self._links[path] = entry.linkname
+        elif entry.islnk():
+            self._hard_links[path] = _clean(entry.linkname)
+        elif entry.isreg() and not entry.issparse():
+            content = archive.extractfile(entry)
+            assert content is not None
+            self._file(path, entry, content)
+
+    def _file(self, path: str, entry: tarfile.TarInfo, content: IO[bytes]) -> None:
+        if is_configuration(path):
+            self._configuration[path] = content.read(_CONFIGURATION_LIMIT).decode(errors="replace")
+            return
+        first = content.read(_CHUNK)
+        sink = self._observer.begin(tar.Entry(path=path, size=entry.size), first)
+        if sink is None:
+            return
+        self._place[path] = (entry.offset_data, entry.size)
+        piece = first
+        while piece:
+            sink.feed(piece)
+            piece = content.read(_CHUNK)
+        sink.close()
+
+    def _again(self, path: str) -> Iterator[bytes]:
+        """Stream one file's content from the layer once more."""
+        start, left = self._place[path]
+        with self._opened() as stream:
+            while start > 0:
+                start -= len(stream.read(min(start, _CHUNK))) or start
+            while left > 0 and (piece := stream.read(min(left, _CHUNK))):
+                left -= len(piece)
+                yield piece
+
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[BinaryIO]:
+        with contextlib.ExitStack() as stack:
+            stream: IO[bytes] = stack.enter_context(self._path.open("rb"))
+            if self._packed:
+                unpacked = igzip.IGzipFile(fileobj=stream, mode="rb")  # type: ignore[no-untyped-call]
+                stream = stack.enter_context(contextlib.closing(cast("IO[bytes]", unpacked)))
+            yield cast("BinaryIO", io.BufferedReader(cast("io.RawIOBase", stream), _CHUNK))
+
+
+def _clean(name: str) -> str:
+    """Return a member's name as a path below the root. What leaves the root leads to nothing: it is never opened."""
+    return "/".join(part for part in name.split("/") if part not in {"", "."})
