@@ -21,12 +21,13 @@ from repro_env.edges.files import write_atomically
 from repro_env.edges.report import Reporter
 from repro_env.image.store import Store
 from repro_env.lock.diff import Change, diff, diff_lines
+from repro_env.lock.drift import stale_local
 from repro_env.lock.dump import dump_lock
-from repro_env.lock.model import DebianRoot, Lock, LockedBase, LockedData, Wheel
+from repro_env.lock.model import DebianRoot, Lock, LockedBase, LockedData
 from repro_env.resolve.debian import resolve_base
 from repro_env.resolve.interpreter import Interpreters
 from repro_env.resolve.project import Resolution, Upgrade
-from repro_env.resolve.python.request import StepRequest
+from repro_env.resolve.python.request import Packages, StepRequest
 from repro_env.resolve.python.resolver import Resolver, resolve_steps
 from repro_env.values import Platform
 
@@ -88,7 +89,7 @@ def resolved(workspace: Workspace, before: Lock | None, upgrade: Upgrade, store:
             upgrade=upgrade.everything,
         )
 
-    def python(requests: Sequence[StepRequest]) -> Mapping[tuple[str, Platform], tuple[Wheel, ...]]:
+    def python(requests: Sequence[StepRequest]) -> Mapping[tuple[str, Platform], Packages]:
         resolver = Resolver(
             project=workspace.root,
             store=store,
@@ -108,6 +109,7 @@ def resolved(workspace: Workspace, before: Lock | None, upgrade: Upgrade, store:
         resolve_python=python,
         resolve_interpreter=Interpreters(project=workspace.root, environ=os.environ, store=store, http=http).choose,
         previous=before,
+        stale_local=stale_local(before, workspace.local_digests(before)) if before else frozenset(),
         upgrade=upgrade,
     ).lock()
 

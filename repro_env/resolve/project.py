@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 from repro_env.config.model import Base, Project, Step
 from repro_env.errors import ResolutionError
 from repro_env.lock.drift import locked_step, stale_requests
-from repro_env.lock.model import Environment, Interpreter, Lock, LockedBase, LockedData, Root, Wheel
+from repro_env.lock.model import Environment, Interpreter, Lock, LockedBase, LockedData, Root, SourcePackage
 from repro_env.lock.sources import PythonInputs, all_python_inputs
-from repro_env.resolve.python.request import StepRequest
+from repro_env.resolve.python.request import Packages, StepRequest
 from repro_env.values import Digest, Platform, PythonVersion, normalise_name
 
 
@@ -32,14 +32,16 @@ class Upgrade:
 
     def concerns(self, environment: Environment) -> bool:
         """Whether a step's packages have to be resolved for this."""
-        return self.everything or any(wheel.name in self.packages for wheel in environment.wheels)
+        named = {wheel.name for wheel in environment.all_wheels}
+        named |= {source.name for source in environment.sources} | {local.name for local in environment.local}
+        return self.everything or not self.packages.isdisjoint(named)
 
 
 BaseResolver = Callable[[Base, LockedBase | None], LockedBase]
 """From a base as asked for, and its earlier pins where they are to be kept, to its pins."""
 
-PythonResolver = Callable[[Sequence[StepRequest]], Mapping[tuple[str, Platform], tuple[Wheel, ...]]]
-"""From requests to the wheels of each step on each platform."""
+PythonResolver = Callable[[Sequence[StepRequest]], Mapping[tuple[str, Platform], Packages]]
+"""From requests to the packages of each step on each platform."""
 
 InterpreterResolver = Callable[[PythonVersion, Platform], Interpreter]
 """From a minor version to the Python that a step brings along where its base has none of it."""
@@ -54,7 +56,8 @@ class Resolution:
     """One resolution of a project.
 
     `digests` are those of the project's requests and `sources` the texts they were taken from; `data` is what the data
-    inputs are now; `previous` is the lock whose pins are kept, if there is one.
+    inputs are now; `previous` is the lock whose pins are kept, if there is one. `stale_local` are the directories of
+    people's own packages whose metadata changed since then.
     """
 
     project: Project
@@ -65,6 +68,7 @@ class Resolution:
     resolve_python: PythonResolver
     resolve_interpreter: InterpreterResolver
     previous: Lock | None = None
+    stale_local: frozenset[str] = frozenset()
     upgrade: Upgrade = field(default_factory=Upgrade)
 
     def lock(self) -> Lock:
@@ -113,10 +117,16 @@ class Resolution:
                     requests[name, platform] = request
         resolved = self.resolve_python(tuple(requests.values())) if requests else {}
         fresh = {
-            key: Environment(interpreter=requests[key].interpreter, wheels=wheels, archive=archives[key])
-            for key, wheels in resolved.items()
+            key: Environment(
+                interpreter=requests[key].interpreter,
+                wheels=packages.wheels,
+                sources=packages.sources,
+                local=packages.local,
+                archive=archives[key],
+            )
+            for key, packages in resolved.items()
         }
-        return {key: self._with_image(key, environment, bases) for key, environment in {**kept, **fresh}.items()}
+        return {key: self._with_built(key, environment, bases) for key, environment in {**kept, **fresh}.items()}
 
     def _interpreters(self, bases: Mapping[str, LockedBase]) -> dict[tuple[str, Platform], Interpreter | None]:
         """Return the Python that each step brings along on each platform, None where it takes its base's own."""
@@ -142,6 +152,7 @@ class Resolution:
         """Whether a step's packages stand: neither its request nor what its wheels must fit changed."""
         base = self._base_before(request.step, request.platform)
         fits = base is not None and (base.glibc, before.interpreter) == (request.glibc, request.interpreter)
+        fits = fits and self.stale_local.isdisjoint(package.path for package in before.local)
         return fits and not self.is_stale(f"step.{request.step}.python") and not self.upgrade.concerns(before)
 
     def _base_before(self, name: str, platform: Platform) -> Root | None:
@@ -154,15 +165,24 @@ class Resolution:
         step = self.previous.steps.get(name) if self.previous else None
         return step is not None and step.bytecode == self.project.steps[name].bytecode
 
-    def _with_image(
+    def _with_built(
         self, key: tuple[str, Platform], environment: Environment, bases: Mapping[str, LockedBase]
     ) -> Environment:
-        """Keep the recorded image's digest where the image is still of these pins, and no other."""
+        """Keep what was recorded of builds, of wheels and of the image, where it is still of these pins."""
         before = self._before(*key)
         root = bases[self.project.steps[key[0]].base].roots[key[1]]
-        same = before is not None and replace(before, image=None) == replace(environment, image=None)
-        same = same and self._base_before(*key) == root and self._bytecode_before(key[0])
-        return replace(environment, image=before.image if before and same else None)
+        if before is None or self._base_before(*key) != root or before.interpreter != environment.interpreter:
+            return replace(environment, image=None, sources=_with_wheels(environment.sources, ()))
+        environment = replace(environment, image=None, sources=_with_wheels(environment.sources, before.sources))
+        same = replace(before, image=None, local=()) == replace(environment, local=())
+        return replace(environment, image=before.image if same and self._bytecode_before(key[0]) else None)
+
+
+def _with_wheels(sources: Iterable[SourcePackage], before: Iterable[SourcePackage]) -> tuple[SourcePackage, ...]:
+    """Return packages with the wheels that were built of the same sources before, and no others."""
+    built = {replace(package, wheel=None): package.wheel for package in before}
+    bare = (replace(package, wheel=None) for package in sources)
+    return tuple(replace(package, wheel=built.get(package)) for package in bare)
 
 
 def pinned_interpreters(lock: Lock) -> dict[tuple[PythonVersion, Platform], Interpreter]:
@@ -198,7 +218,10 @@ def _request(
         inputs=inputs,
         group=step.python.group,
         script=step.python.script,
+        build=step.python.build,
         previous=before.wheels if before else (),
+        previous_sources=before.sources if before else (),
+        previous_local=before.local if before else (),
     )
 
 

@@ -17,7 +17,7 @@ from repro_env.lock.model import DebianRoot, Interpreter, Lock, LockedBase, Whee
 from repro_env.lock.parse import parse_lock
 from repro_env.lock.request import request_digests
 from repro_env.resolve.project import Resolution, Upgrade
-from repro_env.resolve.python.request import StepRequest
+from repro_env.resolve.python.request import Packages, StepRequest
 from repro_env.values import Platform, PythonVersion
 
 TEXT = """
@@ -54,10 +54,12 @@ class World:
         self.bases.append((base.name, previous is not None))
         return LockedBase(name=base.name, suite=base.debian, roots={AMD64: self.root})
 
-    def python(self, requests: Sequence[StepRequest]) -> dict[tuple[str, Platform], tuple[Wheel, ...]]:
+    def python(self, requests: Sequence[StepRequest]) -> dict[tuple[str, Platform], Packages]:
         self.steps += [request.step for request in requests]
         self.previous |= {request.step: request.previous for request in requests}
-        return {(request.step, request.platform): (wheel("numpy", self.numpy),) for request in requests}
+        return {
+            (request.step, request.platform): Packages(wheels=(wheel("numpy", self.numpy),)) for request in requests
+        }
 
     def interpreter(self, python: PythonVersion, platform: Platform) -> Interpreter:
         self.interpreters.append((str(python), str(platform)))

@@ -8,8 +8,9 @@ from typing import Protocol
 from urllib.parse import quote, unquote, urlsplit
 
 from repro_env.edges.http import Http
+from repro_env.errors import IntegrityError
 from repro_env.image.store import Store
-from repro_env.lock.model import Wheel
+from repro_env.lock.model import SourcePackage, Wheel
 from repro_env.resolve.python.pylock import Distribution
 from repro_env.values import Digest, strip_credentials
 
@@ -38,6 +39,26 @@ def complete(found: Distribution, *, project: Path, store: Store, http: SizedHtt
         url=locked_url(found.url, project),
         sha256=sha256,
         size=size,
+    )
+
+
+def complete_source(found: Distribution, *, project: Path, store: Store, http: SizedHttp) -> SourcePackage:
+    """Return the pin of a source distribution, which is downloaded into the store: what its build needs is inside.
+
+    Errors: `FetchError`, `IntegrityError` when it is not what the index says, `StoreError`.
+    """
+    sha256, size = found.sha256, found.size
+    if sha256 is None or not store.has(sha256):
+        sha256, size = _download(found.url, store, http)
+    if found.sha256 not in {None, sha256}:
+        raise IntegrityError(f"{found.file} is not what its index says", f"expected {found.sha256}\nfound    {sha256}")
+    return SourcePackage(
+        name=found.name,
+        version=found.version,
+        file=found.file,
+        url=locked_url(found.url, project),
+        sha256=sha256,
+        size=size if size is not None else store.blob(sha256).stat().st_size,
     )
 
 

@@ -60,7 +60,8 @@ def no_wheel(request: StepRequest, error: NoWheelError) -> ResolutionError:
     return ResolutionError(
         f"step {request.step}: {error.package} has no usable wheel for {request.where}",
         error.found,
-        f"build a wheel of {error.package}, put it into a directory and name that in [tool.uv] find-links",
+        f'allow it with build = ["{error.package}"] in the step, or put a wheel of it into a directory '
+        "and name that in [tool.uv] find-links",
     )
 
 
@@ -94,8 +95,8 @@ def _case(request: StepRequest, text: str) -> _Case:
         asked = re.search(rf"(?:require|requires|depends on) {re.escape(package)}([=<>!~][^\s,]*)", text)
         return _Case(
             f"{package}{asked[1] if asked else ''} has no usable wheel for {request.where}",
-            "ask for a version that has one, choose another Python for the step, "
-            "or name a directory of wheels in [tool.uv] find-links",
+            f"ask for a version that has one, choose another Python for the step, allow building it with "
+            f'build = ["{package}"], or name a directory of wheels in [tool.uv] find-links',
         )
     if match := _UNKNOWN.search(text):
         return _Case(

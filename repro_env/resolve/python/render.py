@@ -13,15 +13,17 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote
 
 import tomlkit
 
-from repro_env.lock.model import Wheel
+from repro_env.lock.model import SourcePackage, Wheel
 from repro_env.lock.sources import PYPROJECT, UV_CONFIG
 from repro_env.resolve.python.request import StepRequest
 from repro_env.resolve.python.target import uv_platform
+from repro_env.values import normalise_name
 
 OUTPUT = "pylock.toml"
 STEP_PROJECT, SCRIPT_PROJECT = "repro-this-step", "repro-this-script"
@@ -53,15 +55,24 @@ def asks_for_anything(request: StepRequest) -> bool:
 
 
 def render(
-    request: StepRequest, *, project: Path, directory: Path, upgrade: bool, upgrade_packages: Iterable[str]
+    request: StepRequest,
+    *,
+    project: Path,
+    directory: Path,
+    upgrade: bool,
+    upgrade_packages: Iterable[str],
+    local: Mapping[str, Path] = MappingProxyType({}),
 ) -> Rendering:
     """Return what to write into `directory` and how to call uv, whose working directory is `project`.
 
+    `local` are the directories of packages that have their sources here, by name.
     Errors: `ResolutionError` for a base that no wheel fits.
     """
-    files = {OUTPUT: preferences(request.previous)} if request.previous and not upgrade else {}
+    known: tuple[Wheel | SourcePackage, ...] = (*request.previous, *request.previous_sources)
+    files = {OUTPUT: preferences(known)} if known and not upgrade else {}
     arguments = [
         *("pip", "compile", *_ALWAYS),
+        *(f"--no-binary={name}" for name in sorted({*request.build, *local})),
         f"--python-version={request.interpreter or request.python}",
         f"--python-platform={uv_platform(request)}",
         f"--output-file={directory / OUTPUT}",
@@ -71,30 +82,32 @@ def render(
         *(f"./{name}" for name in request.inputs.roots),
     ]
     if request.inputs.dependencies:
-        files["step/pyproject.toml"] = _step_project(request, project)
+        files["step/pyproject.toml"] = _step_project(request, project, local)
         arguments.append(str(directory / "step" / PYPROJECT))
     if request.inputs.script:
-        files |= _script_files(request, project)
+        files |= _script_files(request, project, local)
         arguments += [*_script_options(request, project, directory), str(directory / "script" / PYPROJECT)]
     return Rendering(files=files, arguments=tuple(arguments))
 
 
-def preferences(wheels: Iterable[Wheel]) -> str:
+def preferences(wheels: Iterable[Wheel | SourcePackage]) -> str:
     """Return a `pylock.toml` of these versions, which uv keeps where they still satisfy what is asked for."""
     packages = [{"name": wheel.name, "version": wheel.version} for wheel in wheels]
     return tomlkit.dumps({"lock-version": "1.0", "created-by": "repro", "packages": packages})
 
 
-def _step_project(request: StepRequest, project: Path) -> str:
+def _step_project(request: StepRequest, project: Path, local: Mapping[str, Path]) -> str:
     pyproject = request.inputs.uv.get(PYPROJECT, {})
     indexes = [*pyproject.get("index", ()), *request.inputs.uv.get(UV_CONFIG, {}).get("index", ())]
-    return _project(STEP_PROJECT, request.inputs.dependencies, pyproject.get("sources", {}), indexes, project)
+    sources = _located(pyproject.get("sources", {}), local)
+    return _project(STEP_PROJECT, request.inputs.dependencies, sources, indexes, project)
 
 
-def _script_files(request: StepRequest, project: Path) -> dict[str, str]:
+def _script_files(request: StepRequest, project: Path, local: Mapping[str, Path]) -> dict[str, str]:
     uv = _script_uv(request)
     place = project / posixpath.dirname(request.script)
-    text = _project(SCRIPT_PROJECT, request.inputs.script, uv.get("sources", {}), uv.get("index", ()), place)
+    sources = _located(uv.get("sources", {}), local)
+    text = _project(SCRIPT_PROJECT, request.inputs.script, sources, uv.get("index", ()), place)
     files = {"script/pyproject.toml": text}
     for key, file in (("constraint-dependencies", "constraints.txt"), ("override-dependencies", "overrides.txt")):
         if uv.get(key):
@@ -150,6 +163,21 @@ def _project(
         "tool": {"uv": {key: value for key, value in uv.items() if value}},
     }
     return tomlkit.dumps(document)
+
+
+def _located(sources: Mapping[str, Any], local: Mapping[str, Path]) -> dict[str, Any]:
+    """Return uv's sources with members of a workspace as paths: the project made for uv is not in the workspace."""
+
+    def located(name: str, entry: Any) -> Any:
+        place = local.get(normalise_name(name))
+        if isinstance(entry, dict) and entry.get("workspace") and place is not None:
+            return {**{key: value for key, value in entry.items() if key != "workspace"}, "path": str(place)}
+        return entry
+
+    return {
+        name: [located(name, one) for one in source] if isinstance(source, list) else located(name, source)
+        for name, source in sources.items()
+    }
 
 
 def _sources(source: Any, place: Path) -> list[dict[str, Any]]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
@@ -16,16 +17,20 @@ from repro_env.edges.http_pool import system_has_certificates
 from repro_env.edges.report import Reporter, Task
 from repro_env.errors import FetchError, ReproError, ResolutionError, ToolError
 from repro_env.image.store import Store
-from repro_env.lock.model import Wheel
-from repro_env.resolve.python.complete import SizedHttp, complete
+from repro_env.lock.local import build_requires, declared, metadata_digest
+from repro_env.lock.model import LocalPackage, SourcePackage, Wheel
+from repro_env.lock.sources import PYPROJECT, PythonInputs
+from repro_env.resolve.python.complete import SizedHttp, complete, complete_source
 from repro_env.resolve.python.failure import explain, no_wheel
-from repro_env.resolve.python.pylock import Distribution, NoWheelError, PylockError, parse_pylock
+from repro_env.resolve.python.local import find_local
+from repro_env.resolve.python.pylock import Directory, Distribution, NoWheelError, Pylock, PylockError, parse_pylock
 from repro_env.resolve.python.render import OUTPUT, asks_for_anything, render
-from repro_env.resolve.python.request import StepRequest
+from repro_env.resolve.python.request import Packages, StepRequest
+from repro_env.resolve.python.sdist import pyproject_of
 from repro_env.resolve.python.target import glibc_minor, ranked_tags
 from repro_env.values import Digest, Platform
 
-Resolved = dict[tuple[str, Platform], tuple[Wheel, ...]]
+Resolved = dict[tuple[str, Platform], Packages]
 
 _TIMEOUT = 1800.0  # seconds for one resolution: a slow index, not a hung program
 _AT_ONCE = 8
@@ -52,25 +57,71 @@ class Resolver:
     upgrade: bool = False
     upgrade_packages: frozenset[str] = frozenset()
 
-    def resolve(self, request: StepRequest) -> tuple[Wheel, ...]:
-        """Return the wheels of one step on one platform, sorted by name.
+    def resolve(self, request: StepRequest) -> Packages:
+        """Return the packages of one step on one platform.
 
         Errors: `ResolutionError` that names step, package, interpreter and platform; `FetchError` when an index cannot
         be reached; `ToolError` when uv is absent or misbehaves.
         """
         if not asks_for_anything(request):
-            return ()
+            return Packages()
         _check_interpreter(request)
         found = self._run_uv(request)
-        return tuple(complete(one, project=self.project, store=self.store, http=self.http) for one in found)
+        return Packages(
+            wheels=tuple(complete(one, project=self.project, store=self.store, http=self.http) for one in found.wheels),
+            sources=tuple(self._source(one, request) for one in found.sources),
+            local=tuple(self._local(one, request) for one in found.directories),
+        )
 
-    def _run_uv(self, request: StepRequest) -> list[Distribution]:
+    def _source(self, found: Distribution, request: StepRequest) -> SourcePackage:
+        """Return the pin of a package that is to be built from its source distribution."""
+        package = complete_source(found, project=self.project, store=self.store, http=self.http)
+        asked = build_requires(pyproject_of(self.store.blob(package.sha256), package.file))
+        before = next((one.requires for one in request.previous_sources if one.name == package.name), ())
+        return replace(package, requires=self._build_wheels(request, package.name, asked, before))
+
+    def _local(self, found: Directory, request: StepRequest) -> LocalPackage:
+        """Return what is pinned of a package of people's own."""
+
+        def read(name: str) -> str | None:
+            path = found.path / name
+            return path.read_text(encoding="utf-8") if path.is_file() else None
+
+        with files.os_errors(f"read the package {found.name}, at {found.path}"):
+            metadata, pyproject = metadata_digest(read), read(PYPROJECT) or ""
+        if metadata is None:
+            raise ResolutionError(f"step {request.step}: {found.name} has no pyproject.toml", f"in {found.path}")
+        before = next((one.requires for one in request.previous_local if one.name == found.name), ())
+        return LocalPackage(
+            name=found.name,
+            path=os.path.relpath(found.path, self.project.resolve()),
+            metadata=metadata,
+            version=declared(pyproject, "version"),
+            requires=self._build_wheels(request, found.name, build_requires(pyproject), before),
+        )
+
+    def _build_wheels(
+        self, request: StepRequest, name: str, asked: tuple[str, ...], before: tuple[Wheel, ...]
+    ) -> tuple[Wheel, ...]:
+        """Return the wheels that the build of a package needs: resolved as for a step of its own."""
+        inner = StepRequest(
+            step=f"{request.step}, to build {name}",
+            python=request.python,
+            platform=request.platform,
+            glibc=request.glibc,
+            interpreter=request.interpreter,
+            inputs=PythonInputs(dependencies=asked, uv=request.inputs.uv),
+            previous=before,
+        )
+        return self.resolve(inner).wheels
+
+    def _run_uv(self, request: StepRequest) -> Pylock:
         tags = ranked_tags(request.python, request.platform, glibc_minor(request))
         with files.os_errors("use a temporary directory"), tempfile.TemporaryDirectory(prefix="repro-") as name:
             directory = Path(name).resolve()
             text = self._compile(request, directory)
             try:
-                return parse_pylock(text, directory, tags)
+                return parse_pylock(text, directory, tags, request.build)
             except NoWheelError as error:
                 raise no_wheel(request, error) from error
             except PylockError as error:
@@ -84,6 +135,7 @@ class Resolver:
             directory=directory,
             upgrade=self.upgrade,
             upgrade_packages=self.upgrade_packages,
+            local=find_local(request.inputs, self.project),
         )
         for name, text in rendering.files.items():
             (directory / name).parent.mkdir(exist_ok=True)
@@ -104,7 +156,7 @@ class Resolver:
 
 
 def resolve_steps(requests: Sequence[StepRequest], resolver: Resolver, *, known: Iterable[Wheel] = ()) -> Resolved:
-    """Resolve all requests in parallel and return the wheels of each step on each platform.
+    """Resolve all requests in parallel and return the packages of each step on each platform.
 
     A wheel of the same file name and hash as one of `known`, the earlier lock's, is that one, URL included: a lock does
     not change because someone behind another mirror makes it anew. One step's failure does not stop the others.
@@ -152,10 +204,10 @@ def uv_environment() -> dict[str, str]:
     return {name: value for name, value in environment.items() if name not in _UNWANTED}
 
 
-def _resolve_one(resolver: Resolver, request: StepRequest, task: Task) -> tuple[Wheel, ...]:
-    wheels = resolver.resolve(request)
+def _resolve_one(resolver: Resolver, request: StepRequest, task: Task) -> Packages:
+    packages = resolver.resolve(request)
     task.advance(1)
-    return wheels
+    return packages
 
 
 def _check_interpreter(request: StepRequest) -> None:
@@ -177,8 +229,16 @@ def _check_interpreter(request: StepRequest) -> None:
 def _unified(found: Resolved, known: Iterable[Wheel]) -> Resolved:
     """Let every file be one `Wheel` in all steps, as it was known before or else as the first step has it."""
     wheels: dict[tuple[str, Digest], Wheel] = {(wheel.file, wheel.sha256): wheel for wheel in known}
+
+    def one(many: Iterable[Wheel]) -> tuple[Wheel, ...]:
+        return tuple(wheels.setdefault((wheel.file, wheel.sha256), wheel) for wheel in many)
+
     return {
-        key: tuple(wheels.setdefault((wheel.file, wheel.sha256), wheel) for wheel in found[key])
+        key: Packages(
+            wheels=one(found[key].wheels),
+            sources=tuple(replace(package, requires=one(package.requires)) for package in found[key].sources),
+            local=tuple(replace(package, requires=one(package.requires)) for package in found[key].local),
+        )
         for key in sorted(found)
     }
 
