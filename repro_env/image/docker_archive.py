@@ -8,15 +8,19 @@ Source: the moby project's image specification, version 1.2, "Combined Image JSO
 from __future__ import annotations
 
 import json
+import secrets
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from repro_env.edges import files
 from repro_env.image import tar
+from repro_env.image.base import ZSTD
+from repro_env.image.decompress import decompressed
 from repro_env.image.layer import Layer
 from repro_env.image.oci import MANIFEST_TYPE, Image, descriptor, read_image
-from repro_env.image.store import Store, canonical_json
+from repro_env.image.store import OCI_LAYOUT, Store, canonical_json
 from repro_env.values import Digest
 
 _CHUNK = 1 << 20
@@ -49,23 +53,43 @@ def docker_archive(store: Store, digest: Digest, *, tag: str, skip: int = 0) -> 
     """
     image = read_image(store, digest)
     manifest, config = store.read(digest), store.read(config_digest(store, digest))
-    yield from _file("manifest.json", canonical_json([_entry(image, config, tag)]))
-    yield from _file(_path(Digest.of(config)), config)
-    if not skip:
-        yield from _file("oci-layout", b'{"imageLayoutVersion":"1.0.0"}')
-        yield from _file("index.json", canonical_json(_index(manifest, tag)))
-        yield from _file(_path(Digest.of(manifest)), manifest)
-    for layer in dict.fromkeys(layer.digest for layer in image.layers[skip:]):
-        yield from _blob(_path(layer), store.blob(layer))
+    yield from file_pieces("manifest.json", canonical_json([_entry(image, config, tag)]))
+    yield from file_pieces(blob_path(Digest.of(config)), config)
+    if not skip and not any(layer.media_type == ZSTD for layer in image.layers):
+        yield from file_pieces("oci-layout", OCI_LAYOUT)
+        yield from file_pieces("index.json", canonical_json(_index(manifest, tag)))
+        yield from file_pieces(blob_path(Digest.of(manifest)), manifest)
+    for layer in {layer.digest: layer for layer in image.layers[skip:]}.values():
+        yield from _layer_pieces(layer, store)
     yield tar.END_OF_ARCHIVE
 
 
 def _entry(image: Image, config: bytes, tag: str) -> dict[str, Any]:
     return {
-        "Config": _path(Digest.of(config)),
+        "Config": blob_path(Digest.of(config)),
         "RepoTags": [tag],
-        "Layers": [_path(layer.digest) for layer in image.layers],
+        "Layers": [_layer_path(layer) for layer in image.layers],
     }
+
+
+def _layer_path(layer: Layer) -> str:
+    return blob_path(layer.diff_id if layer.media_type == ZSTD else layer.digest)
+
+
+def _layer_pieces(layer: Layer, store: Store) -> Iterator[bytes]:
+    """Yield a layer's file. Engines that read this format know no zstd, so such a layer goes in as its tar."""
+    path = store.blob(layer.digest)
+    if layer.media_type != ZSTD:
+        yield from blob_pieces(_layer_path(layer), path)
+        return
+    place = store.temporary / secrets.token_hex(8)
+    with files.os_errors(f"write to the store at {store.root}"):
+        try:
+            with path.open("rb") as blob, decompressed(blob, ZSTD) as plain, place.open("xb") as stream:
+                shutil.copyfileobj(plain, stream, _CHUNK)
+            yield from blob_pieces(_layer_path(layer), place)
+        finally:
+            place.unlink(missing_ok=True)
 
 
 def _index(manifest: bytes, tag: str) -> dict[str, Any]:
@@ -80,15 +104,18 @@ def _index(manifest: bytes, tag: str) -> dict[str, Any]:
     }
 
 
-def _path(digest: Digest) -> str:
+def blob_path(digest: Digest) -> str:
+    """Return where a blob stands in an OCI image layout."""
     return f"blobs/sha256/{digest.hex}"
 
 
-def _file(path: str, data: bytes) -> Iterator[bytes]:
+def file_pieces(path: str, data: bytes) -> Iterator[bytes]:
+    """Yield a small file of an archive."""
     yield tar.header(tar.Entry(path=path, size=len(data))) + data + tar.padding(len(data))
 
 
-def _blob(path: str, source: Path) -> Iterator[bytes]:
+def blob_pieces(path: str, source: Path) -> Iterator[bytes]:
+    """Yield a file of an archive from one of this machine. Errors: `StoreError`."""
     with files.os_errors(f"read {source}"), source.open("rb") as stream:
         size = source.stat().st_size
         yield tar.header(tar.Entry(path=path, size=size))

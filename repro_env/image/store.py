@@ -26,7 +26,7 @@ from repro_env.edges import files
 from repro_env.errors import IntegrityError, StoreError
 from repro_env.values import Digest
 
-_OCI_LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
+OCI_LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
 _EMPTY_INDEX: dict[str, Any] = {
     "schemaVersion": 2,
     "mediaType": "application/vnd.oci.image.index.v1+json",
@@ -55,7 +55,7 @@ class Store:
             for directory in (self.blobs, self.temporary, self.partial, root / "derived", root / "locks"):
                 directory.mkdir(parents=True, exist_ok=True)
             if not (root / "oci-layout").exists():
-                files.write_atomically(root / "oci-layout", _OCI_LAYOUT)
+                files.write_atomically(root / "oci-layout", OCI_LAYOUT)
             if not self._index.exists():
                 with self.lock("index"):
                     if not self._index.exists():  # another process may have made it, and named an image in it

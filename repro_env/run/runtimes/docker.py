@@ -11,21 +11,18 @@ import select
 import socket
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from repro_env.edges import child
 from repro_env.edges.child import Ended
-from repro_env.edges.report import Reporter, Task
-from repro_env.errors import RuntimeUnavailableError
-from repro_env.image.docker_archive import config_digest, docker_archive, shared_layers
-from repro_env.image.oci import read_image
+from repro_env.edges.report import Reporter
+from repro_env.image.docker_engine import connect, engine_errors, engine_host, load_image
 from repro_env.image.store import Store
 from repro_env.lock.places import IMAGE_ROOTS, Roots
 from repro_env.run.plan import HOSTNAME, Mount, RunPlan, User
 from repro_env.run.runtimes.base import Needs, Unavailable
-from repro_env.values import Digest
 
 _ANSWER_SECONDS = 10
 _CHUNK = 1 << 16
@@ -106,7 +103,7 @@ class Docker:
 
     def unavailable(self) -> Unavailable | None:
         """Return why no engine of this machine answers, or None."""
-        host = self._host()
+        host = engine_host(self._environ)
         if not host.startswith("unix://"):
             return Unavailable(
                 f"the Docker engine at {host.partition('://')[0]}:// may be on another machine",
@@ -129,10 +126,11 @@ class Docker:
     def run(self, plan: RunPlan, *, log: Path | None) -> Ended:
         """Run the plan in a container that is removed at its end, or when this process dies."""
         assert plan.image is not None, "docker needs the step image"
-        with _engine_errors(plan), contextlib.closing(self._connect()) as api:
-            identity = self._ensure_image(api, plan.image, plan.tag)
+        host, what = engine_host(self._environ), f"the Docker engine could not run step {plan.step.name}"
+        with engine_errors(what), contextlib.closing(connect(host)) as api:
+            identity = load_image(api, self._store, plan.image, plan.tag, self._reporter)
             options = docker_options(plan, identity, _user_inside(api, plan.user))
-            remove = (sys.executable, "-I", "-S", "-c", _REMOVE, self._host().removeprefix("unix://"))
+            remove = (sys.executable, "-I", "-S", "-c", _REMOVE, host.removeprefix("unix://"))
             with child.guarded(*remove) as watch, child.output_to(log) as output:
                 watch(plan.container)
                 container = api.create_container_from_config(options, plan.container)["Id"]
@@ -140,58 +138,6 @@ class Docker:
                     return Ended(status=_attend(api, container, output))
                 finally:
                     api.remove_container(container, force=True)
-
-    def _host(self) -> str:
-        """Return the engine's address as `docker` finds it: `DOCKER_HOST`, else the current context's."""
-        host = self._environ.get("DOCKER_HOST", "")
-        if host:
-            return host
-        if (Path(self._environ.get("DOCKER_CONFIG") or Path.home() / ".docker") / "config.json").exists():
-            from docker.context import ContextAPI  # noqa: PLC0415 - takes longer to import than bwrap takes to run
-
-            context = ContextAPI.get_current_context()
-            if context is not None and context.Host:
-                return str(context.Host).replace("http+unix://", "unix://")
-        return "unix:///var/run/docker.sock"
-
-    def _connect(self) -> Any:
-        from docker import APIClient  # noqa: PLC0415 - takes longer to import than bwrap takes to run
-
-        return APIClient(base_url=self._host(), version="auto", timeout=None)
-
-    def _ensure_image(self, api: Any, digest: Digest, tag: str) -> str:
-        """Return the engine's ID of the image, loading what it lacks."""
-        names = (config_digest(self._store, digest), digest)  # the second is the ID on containerd
-        found = _image_id(api, names)
-        if found is not None:
-            return found
-        known = [api.inspect_image(entry["Id"])["RootFS"].get("Layers") or () for entry in api.images()]
-        said: list[str] = []
-        layers = read_image(self._store, digest).layers
-        for skip in dict.fromkeys((shared_layers(layers, known), 0)):
-            with self._reporter.task("load the image into docker", sum(layer.size for layer in layers[skip:])) as task:
-                answer = api.load_image(_counted(docker_archive(self._store, digest, tag=tag, skip=skip), task))
-                said = [str(line["error"]) for line in answer if "error" in line]
-            found = _image_id(api, names)
-            if found is not None:
-                return found
-        raise RuntimeUnavailableError(f"the Docker engine did not load {tag}", "\n".join(said))
-
-
-def _counted(pieces: Iterable[bytes], task: Task) -> Iterator[bytes]:
-    for piece in pieces:
-        yield piece
-        task.advance(len(piece))
-
-
-def _image_id(api: Any, digests: Sequence[Digest]) -> str | None:
-    """Return the ID under which an engine has an image, or None if it lacks it."""
-    from docker.errors import ImageNotFound  # noqa: PLC0415 - see `_connect`
-
-    for digest in digests:
-        with contextlib.suppress(ImageNotFound):
-            return str(api.inspect_image(str(digest))["Id"])
-    return None
 
 
 def _user_inside(api: Any, user: User) -> User:
@@ -273,20 +219,6 @@ def _feed(connection: socket.socket, awake: int) -> None:
                 connection.shutdown(socket.SHUT_WR)
                 return
             connection.sendall(data)
-
-
-@contextlib.contextmanager
-def _engine_errors(plan: RunPlan) -> Iterator[None]:
-    from docker.errors import APIError, DockerException  # noqa: PLC0415 - see `_connect`
-    from requests.exceptions import RequestException  # noqa: PLC0415 - same
-
-    try:
-        yield
-    except APIError as error:
-        what = f"the Docker engine could not run step {plan.step.name}"
-        raise RuntimeUnavailableError(what, str(error.explanation or error)) from error
-    except (DockerException, RequestException) as error:
-        raise RuntimeUnavailableError("the Docker engine does not answer", str(error)) from error
 
 
 def _engine_hint(error: OSError) -> str:

@@ -9,26 +9,23 @@ import csv
 import io
 import json
 import os
-import secrets
 import shutil
 import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from repro_env.edges import child, files, process
+from repro_env.edges import child, process
 from repro_env.edges.child import Ended
 from repro_env.edges.report import Reporter
 from repro_env.errors import RuntimeUnavailableError, ToolError
-from repro_env.image.docker_archive import config_digest
-from repro_env.image.oci import MANIFEST_TYPE, descriptor
-from repro_env.image.store import Store, canonical_json
+from repro_env.image.podman_engine import load_image
+from repro_env.image.store import Store
 from repro_env.lock.places import IMAGE_ROOTS, Roots
 from repro_env.run.plan import HOSTNAME, Mount, RunPlan
 from repro_env.run.runtimes.base import Needs, Unavailable
 
 _ANSWER_SECONDS = 60.0
-_PULL_SECONDS = 3600.0
 _RETRY_SECONDS = 0.1
 _OWN_FAILURE = 125
 """The exit status for podman's own failures (podman-run(1), "Exit Status")."""
@@ -101,7 +98,8 @@ class Podman:
 
     def run(self, plan: RunPlan, *, log: Path | None) -> Ended:
         """Run the plan in a container that is removed at its end, or when this process dies."""
-        image = self._ensure_image(plan)
+        assert plan.image is not None, "podman needs the step image"
+        image = load_image(self._store, plan.image, plan.tag, self._reporter)
         rootless = os.geteuid() != 0
         created = plan.output.parent / "podman.id"
         created.unlink(missing_ok=True)
@@ -121,35 +119,6 @@ class Podman:
                 f"podman could not run step {plan.step.name}", "its own message is the last line above"
             )
         return Ended(status=ended.status)
-
-    def _ensure_image(self, plan: RunPlan) -> str:
-        """Return podman's ID of the image, pulling what it lacks from the store's files."""
-        assert plan.image is not None, "podman needs the step image"
-        identity = config_digest(self._store, plan.image).hex
-        known = process.run(["podman", "image", "exists", identity], timeout=_ANSWER_SECONDS, check=False)
-        if known.status != 0:
-            with self._reporter.task("load the image into podman", None):
-                self._pull(self._store.read(plan.image), plan.tag)
-            process.run(["podman", "tag", identity, plan.tag], timeout=_ANSWER_SECONDS)
-        return identity
-
-    def _pull(self, manifest: bytes, tag: str) -> None:
-        """Pull an image from an OCI layout that holds nothing else and whose blobs are the store's.
-
-        Podman names the image after the layout's path, so the path is a relative one that reads as a name.
-        """
-        name = tag.partition(":")[0]
-        place = self._store.temporary / secrets.token_hex(8)
-        layout = place / name
-        index = {"schemaVersion": 2, "manifests": [descriptor(MANIFEST_TYPE, manifest)]}
-        try:
-            files.write_atomically(layout / "oci-layout", b'{"imageLayoutVersion":"1.0.0"}')
-            files.write_atomically(layout / "index.json", canonical_json(index))
-            with files.os_errors(f"write to the store at {self._store.root}"):
-                (layout / "blobs").symlink_to(self._store.blobs.parent.absolute())
-            process.run(["podman", "pull", "--quiet", f"oci:{name}"], cwd=place, timeout=_PULL_SECONDS)
-        finally:
-            files.remove_tree(place)
 
 
 def _deliver(pid: int, container: str, number: int) -> None:
