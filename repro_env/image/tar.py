@@ -28,7 +28,8 @@ _CHECKSUM_BLANK = 8 * 0x20
 class Entry:
     """One member of a layer: its absolute place in the image, without the leading slash and without a trailing one.
 
-    `size` is 0 for anything but a regular file. `link` is a symlink's target, or a hard link's path in the archive.
+    `size` is 0 for anything but a regular file. `link` is a symlink's target, or a hard link's path in the archive;
+    a hard link has the mode and the owner of what it links to, for runtimes set them again.
     """
 
     path: str
