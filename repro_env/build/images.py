@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from repro_env.build.code import Code, find_code
 from repro_env.build.native import Builder, Built, is_built
@@ -16,6 +16,9 @@ from repro_env.image.oci import INDEX_TYPE, MANIFEST_TYPE, descriptor, index_doc
 from repro_env.image.store import Store, canonical_json
 from repro_env.lock.model import Lock
 from repro_env.values import Digest, Platform, format_size
+
+if TYPE_CHECKING:
+    from repro_env.image.compare import Comparison
 
 LARGE_CODE = 10 << 20
 """Bytes of one step's code above which its largest files are named."""
@@ -102,23 +105,34 @@ def warn_of_code(codes: Mapping[str, Code], report: Reporter) -> None:
         report.warn(f"the code of {steps} is {format_size(code.size)}: {heaviest}\n  {hint}")
 
 
-def record_environments(lock: Lock, built: Iterable[Built], *, update: bool) -> Lock:
+def record_environments(lock: Lock, built: Iterable[Built], store: Store, *, update: bool) -> Lock:
     """Return the lock with the digests of the environment images that were built.
 
-    A lock that has another digest already was built elsewhere to other bytes. Errors: `BuildError`, unless `update`.
+    A lock that has another digest already was built elsewhere to other bytes: where that image is in the store, the
+    error names what differs. Errors: `BuildError`, unless `update`.
     """
     steps = dict(lock.steps)
     for one in built:
         step = steps[one.step]
         environment = step.environments[one.platform]
         if environment.image not in {None, one.environment} and not update:
-            raise _differs(one, environment.image)
+            raise _differs(one, environment.image, store)
         environments = {**step.environments, one.platform: replace(environment, image=one.environment)}
         steps[one.step] = replace(step, environments=environments)
     return replace(lock, steps=steps)
 
 
-def _differs(built: Built, recorded: Digest | None) -> BuildError:
-    why = f"the lock records {recorded}\nthis build gave  {built.environment}"
+def compare_with_recorded(store: Store, built: Digest, other: Store, recorded: Digest | None) -> Comparison:
+    """Return what an image has differently than the one that a lock records, as far as that is in the other store."""
+    from repro_env.image.compare import Comparison, compare_images  # noqa: PLC0415 - what a rebuild does without
+
+    if recorded is None or not other.has(recorded):
+        return Comparison(())
+    return compare_images(store, built, other, recorded)
+
+
+def _differs(built: Built, recorded: Digest | None, store: Store) -> BuildError:
+    why = [f"the lock records {recorded}", f"this build gave  {built.environment}"]
+    why += map(str, compare_with_recorded(store, built.environment, store, recorded).differences)
     hint = "run `repro build --update` to record this one, if the lock's was made by an older repro"
-    return BuildError(f"the environment of step {built.step} came out different", why, hint)
+    return BuildError(f"the environment of step {built.step} came out different", "\n".join(why), hint)

@@ -30,10 +30,11 @@ from repro_env.values import Platform, format_size
 @click.option("--update", is_flag=True, help="Record the digests of this build, whatever the lock recorded before.")
 @click.option("--workers", type=click.IntRange(1), metavar="N", help="Layers made at once; by default one a core.")
 @click.option("--push", metavar="REF", default="", help="Push to this repository, each step under its own name as tag.")
+@click.option("--check", is_flag=True, help="Build twice, under conditions that must not matter; change nothing.")
 @click.option("--strict", is_flag=True, help="Fail if something in an image would be missing when it runs.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def command(
-    *, steps: tuple[str, ...], update: bool, workers: int | None, push: str, strict: bool, as_json: bool
+    *, steps: tuple[str, ...], update: bool, workers: int | None, push: str, check: bool, strict: bool, as_json: bool
 ) -> None:
     """Build the images of these steps, or of all.
 
@@ -47,10 +48,17 @@ def command(
     workspace = open_workspace()
     workspace.check_steps(steps)
     lock = fresh_lock(workspace)
+    names = steps or tuple(workspace.project.steps)
+    if check:
+        if update or push:
+            raise click.UsageError("--check changes nothing: leave out --update and --push")
+        from repro_env.cli.build_check import check_build  # noqa: PLC0415 - what a build does without
+
+        check_build(workspace, lock, names, as_json=as_json)
+        return
     began = time.monotonic()
     with reporter(quiet=as_json) as report:
         store = Store(store_root())
-        names = steps or tuple(workspace.project.steps)
         references = push_references(push, names) if push else {}
         platforms = workspace.project.platforms
         built = built_steps(
@@ -98,7 +106,7 @@ def built_steps(
         have_base_layers(base_layers(lock, pairs), store, report)
     built = build_images(order, store=store, report=report)
     name_images(built, workspace.project.platforms, store)
-    recorded = record_environments(lock, built, update=update)
+    recorded = record_environments(lock, built, store, update=update)
     if recorded != lock:
         write_atomically(workspace.lock_path, dump_lock(recorded).encode())
     return built

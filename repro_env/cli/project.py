@@ -66,9 +66,9 @@ class Workspace:
                 raise _no_step(name, self.project)
 
 
-def open_workspace() -> Workspace:
-    """Read the project that the current directory is in. Errors: `ConfigError` with every problem."""
-    root, path, table = _find(Path.cwd())
+def open_workspace(start: Path | None = None) -> Workspace:
+    """Read the project that `start`, by default the current directory, is in. Errors: `ConfigError`, every problem."""
+    root, path, table = _find(start or _here())
     text = _read(path)
     project = read_project(text, file=path.name, table=table)
     sources = request_files(project, lambda name: _read_optional(root / name))
@@ -100,6 +100,11 @@ def store_root() -> Path:
         return Path(chosen).absolute()
     cache = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
     return Path(cache) / "repro"
+
+
+def _here() -> Path:
+    with os_errors("look at the current directory"):
+        return Path.cwd()
 
 
 def _find(start: Path) -> tuple[Path, Path, tuple[str, ...]]:

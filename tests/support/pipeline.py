@@ -1,0 +1,224 @@
+"""A pipeline whose packages come from a server on loopback: small, whole, and built in about a second.
+
+    with serve(directory) as server:
+        project = make_pipeline(directory, server.url)
+        project.repro("build")
+
+Its base is of Debian packages made here and its wheels are, too; so every file that a build downloads, reads and makes
+can be damaged, withheld or counted.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from debmaker import Made, make_deb, make_library
+from loopback import write_simple_index
+from projects import PYTHON, Answer, OnDisk
+from wheelmaker import WheelRecipe, make_wheel
+
+from repro_env.image.store import Store
+from repro_env.lock.dump import dump_lock
+from repro_env.lock.model import DebianPackage, DebianRoot, Environment, Lock, Wheel
+from repro_env.lock.parse import parse_lock
+from repro_env.values import Digest, Platform, normalise_name
+
+TEXT = f"""\
+[project]
+name = "robust"
+
+[base.slim]
+debian = "bookworm"
+
+[data.raw]
+path = "raw.csv"
+
+[step.clean]
+base = "slim"
+python = "{PYTHON}"
+command = ["python", "clean.py", "{{data.raw}}", "{{output.table}}"]
+dependencies = ["small", "large"]
+inputs = ["raw"]
+outputs = {{ table = "build/table.csv" }}
+code = ["clean.py"]
+
+[step.count]
+base = "slim"
+python = "{PYTHON}"
+command = ["python", "count.py"]
+dependencies = ["small<2"]
+inputs = ["clean.table"]
+outputs = {{ number = "build/number.txt" }}
+code = ["count.py"]
+"""
+
+CLEAN = """\
+import pathlib, sys, time, small, large
+source, target = map(pathlib.Path, sys.argv[1:3])
+print("cleaning", flush=True)
+time.sleep(float(source.read_text()))
+target.write_text(small.__version__)
+"""
+
+COUNT = "import os, pathlib\npathlib.Path(os.environ['REPRO_OUTPUT_NUMBER']).write_text('1')\n"
+
+PLATFORM = Platform("amd64")
+SERVED = "served"
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """The project, its store, and the process to run it in."""
+
+    disk: OnDisk
+
+    @property
+    def root(self) -> Path:
+        return self.disk.root
+
+    @property
+    def store(self) -> Path:
+        return Path(self.disk.env["REPRO_STORE"])
+
+    @property
+    def lock(self) -> Lock:
+        return parse_lock((self.root / "repro.lock").read_text(), file="repro.lock")
+
+    def repro(self, *words: str) -> Answer:
+        """Run `repro` to its end."""
+        return self.disk.repro(*words)
+
+    def start(self, *words: str, env: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
+        """Start `repro` in a session of its own, as a shell does for a job, and return the process."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "repro_env", *words],
+            cwd=self.root,
+            env={**os.environ, "NO_COLOR": "1", **self.disk.env, **(env or {})},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+
+    def with_store(self, store: Path) -> Pipeline:
+        """Return the same project working in another store."""
+        return Pipeline(replace(self.disk, env={**self.disk.env, "REPRO_STORE": str(store)}))
+
+    def forget_images(self) -> None:
+        """Let the lock record no image, as on the machine where it was made."""
+        steps = {
+            name: replace(
+                step,
+                environments={on: replace(one, image=None) for on, one in step.environments.items()},
+            )
+            for name, step in self.lock.steps.items()
+        }
+        self.disk.write("repro.lock", dump_lock(replace(self.lock, steps=steps)))
+
+
+def make_pipeline(directory: Path, url: str) -> Pipeline:
+    """Make and lock the project below `directory`, which `url` serves; nothing is in its store."""
+    wheels, debs = _make_wheels(directory / SERVED), _make_debs()
+    for deb in debs:
+        path = directory / SERVED / deb.pool
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(deb.data)
+    env = {"REPRO_STORE": str(directory / "store"), "UV_INDEX_URL": f"{url}/{SERVED}/simple"}
+    disk = OnDisk(directory / "robust", env)
+    disk.write("repro.toml", TEXT)
+    disk.write("raw.csv", "0")
+    disk.write("clean.py", CLEAN)
+    disk.write("count.py", COUNT)
+    lock = disk.lock()
+    small1, small2, large = (_pinned(wheel, url) for wheel in wheels)
+    chosen = {"clean": (large, small2), "count": (small1,)}
+    root = DebianRoot(
+        glibc="2.36",
+        python=f"{PYTHON}.2",
+        sources=(),
+        packages=tuple(sorted((_deb(deb, url) for deb in debs), key=lambda one: one.name)),
+    )
+    steps = {
+        name: replace(step, environments={PLATFORM: Environment(interpreter=root.python, wheels=chosen[name])})
+        for name, step in lock.steps.items()
+    }
+    bases = {name: replace(base, roots={PLATFORM: root}) for name, base in lock.bases.items()}
+    disk.write("repro.lock", dump_lock(replace(lock, steps=steps, bases=bases)))
+    return Pipeline(disk)
+
+
+def _make_wheels(served: Path) -> Sequence[Path]:
+    """Make two versions of a small wheel, and one above the threshold from which wheels stand alone."""
+    served.mkdir(parents=True, exist_ok=True)
+    noise = random.Random(7)
+    files = {f"large/data{number}.bin": noise.randbytes(1 << 20) for number in range(6)}
+    made = [
+        *(_small(served, version) for version in ("1.0", "2.0")),
+        make_wheel(served, WheelRecipe(name="large", files={"large/__init__.py": b"", **files})),
+    ]
+    write_simple_index(served, made)
+    return made
+
+
+def _small(served: Path, version: str) -> Path:
+    files = {f"small/m{number}.py": b"x = 1\n" * 50 for number in range(200)}
+    files["small/__init__.py"] = f'__version__ = "{version}"\n'.encode()
+    return make_wheel(served, WheelRecipe(name="small", version=version, files=files))
+
+
+def _make_debs() -> Sequence[Made]:
+    library = {"usr/lib/x86_64-linux-gnu/libx.so.1": make_library("libx.so.1") + bytes(1 << 20)}
+    documents = {f"usr/share/doc/base/{number}.txt": b"words\n" * 20 for number in range(300)}
+    release = {"etc/os-release": b'ID=debian\nVERSION_ID="12"\n', "usr/bin/true": b"#!/bin/sh\n"}
+    return [make_deb("base-files", "12.4", files={**release, **documents}), make_deb("libx1", files=library)]
+
+
+def _pinned(path: Path, url: str) -> Wheel:
+    data = path.read_bytes()
+    name, version = path.name.split("-")[:2]
+    return Wheel(
+        name=normalise_name(name),
+        version=version,
+        file=path.name,
+        url=f"{url}/{SERVED}/files/{path.name}",
+        sha256=Digest.of(data),
+        size=len(data),
+    )
+
+
+def _deb(made: Made, url: str) -> DebianPackage:
+    return replace(made.pin(), url=f"{url}/{SERVED}/{made.pool}")
+
+
+def faults_of(store: Path) -> list[str]:
+    """Return what is wrong with a store at rest: blobs that are not their names, documents that cannot be read."""
+    opened = Store(store)
+    blobs = [blob.name for blob in opened.blobs.iterdir() if Digest.of(blob.read_bytes()).hex != blob.name]
+    documents = [store / "index.json", store / "oci-layout", *(store / "derived").rglob("*.json")]
+    return [
+        *(f"blob {name} holds other bytes" for name in blobs),
+        *(f"{document.relative_to(store)} is no JSON" for document in documents if not _is_json(document)),
+        *(f"{name} has no manifest" for name, digest in opened.references().items() if not opened.has(digest)),
+    ]
+
+
+def _is_json(path: Path) -> bool:
+    try:
+        json.loads(path.read_bytes())
+    except ValueError:
+        return False
+    return True
+
+
+def kill(process: subprocess.Popen[bytes], number: int = signal.SIGKILL) -> None:
+    """Send a signal to a process that may have ended."""
+    if process.poll() is None:
+        process.send_signal(number)
