@@ -14,7 +14,7 @@ ALONE_FROM = 4 << 20
 """A wheel of this many bytes or more is a layer of its own."""
 
 MOST_LAYERS = 100
-"""Of a whole image: runtimes stop at 127, and registries' checks slow down well before (images.md, "Limits")."""
+"""Of a whole image: most runtimes stop at 127, and pushes slow down well before."""
 
 _OTHERS = 8  # base, interpreter, bundle and code layers, with room to spare
 
