@@ -13,10 +13,11 @@ import click
 from repro_env.build.code import Code
 from repro_env.build.images import Order, build_images, missing_environments, name_images, record_environments
 from repro_env.build.native import Built
+from repro_env.cli.destinations import Destinations
+from repro_env.cli.exporting import ENGINES
 from repro_env.cli.missing_report import look_into, warn_missing
 from repro_env.cli.progress import reporter
 from repro_env.cli.project import Workspace, fresh_lock, open_workspace, store_root
-from repro_env.cli.pushing import push_images, push_references, pushed_document, pushed_lines
 from repro_env.edges.files import write_atomically
 from repro_env.edges.report import Reporter
 from repro_env.image.store import Store
@@ -30,11 +31,24 @@ from repro_env.values import Platform, format_size
 @click.option("--update", is_flag=True, help="Record the digests of this build, whatever the lock recorded before.")
 @click.option("--workers", type=click.IntRange(1), metavar="N", help="Layers made at once; by default one a core.")
 @click.option("--push", metavar="REF", default="", help="Push to this repository, each step under its own name as tag.")
+@click.option("--load", metavar="ENGINE", type=click.Choice(ENGINES), help="Load into docker, podman or containerd.")
+@click.option(
+    "--output", metavar="KIND:PATH", multiple=True, help="Write oci:DIR, or oci-archive, docker-archive or sif."
+)
 @click.option("--check", is_flag=True, help="Build twice, under conditions that must not matter; change nothing.")
 @click.option("--strict", is_flag=True, help="Fail if something in an image would be missing when it runs.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def command(
-    *, steps: tuple[str, ...], update: bool, workers: int | None, push: str, check: bool, strict: bool, as_json: bool
+    *,
+    steps: tuple[str, ...],
+    update: bool,
+    workers: int | None,
+    push: str,
+    load: str | None,
+    output: tuple[str, ...],
+    check: bool,
+    strict: bool,
+    as_json: bool,
 ) -> None:
     """Build the images of these steps, or of all.
 
@@ -50,8 +64,8 @@ def command(
     lock = fresh_lock(workspace)
     names = steps or tuple(workspace.project.steps)
     if check:
-        if update or push:
-            raise click.UsageError("--check changes nothing: leave out --update and --push")
+        if update or push or load or output:
+            raise click.UsageError("--check changes nothing: leave out --update, --push, --load and --output")
         from repro_env.cli.build_check import check_build  # noqa: PLC0415 - what a build does without
 
         check_build(workspace, lock, names, as_json=as_json)
@@ -59,20 +73,20 @@ def command(
     began = time.monotonic()
     with reporter(quiet=as_json) as report:
         store = Store(store_root())
-        references = push_references(push, names) if push else {}
+        where = Destinations.parse(names, push=push, engine=load or "", outputs=output)
         platforms = workspace.project.platforms
         built = built_steps(
-            workspace, lock, names, platforms, store, report, update=update, workers=workers, whole=not push
+            workspace, lock, names, platforms, store, report, update=update, workers=workers, whole=where.need_bytes
         )
         looked = look_into(workspace, lock, built, store, report)
         warn_missing(looked, report, strict=strict)
-        pushed = push_images(built, references, lock, store, report) if push else ()
+        delivered = where.deliver(built, lock, store, report)
     seconds = time.monotonic() - began
     if as_json:
         missing = {"missing": [one.document() for one in looked]}
-        click.echo(json.dumps({**_document(built, store), **missing, **pushed_document(pushed)}, indent=2))
+        click.echo(json.dumps({**_document(built, store), **missing, **delivered.document()}, indent=2))
     else:
-        click.echo("\n".join([_table(built, store, seconds), *pushed_lines(pushed)]))
+        click.echo("\n".join([_table(built, store, seconds), *delivered.lines()]))
 
 
 def built_steps(

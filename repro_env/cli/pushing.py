@@ -51,9 +51,9 @@ def push_images(
     return pusher.push([Shipment(reference=references[step], manifests=found) for step, found in manifests.items()])
 
 
-def pushed_lines(pushed: Sequence[Pushed]) -> list[str]:
-    """Return what was pushed, a line an image that can be copied into a deployment."""
-    return [f"pushed {one.reference}@{one.digest}  {_counts(one)}" for one in pushed]
+def pushed_line(one: Pushed) -> str:
+    """Return what was pushed, with a reference that can be copied into a deployment."""
+    return f"pushed {one.reference}@{one.digest}  {_counts(one)}"
 
 
 def _counts(one: Pushed) -> str:
@@ -61,17 +61,13 @@ def _counts(one: Pushed) -> str:
     return ", ".join(f"{count} {what}" for count, what in counts if count)
 
 
-def pushed_document(pushed: Sequence[Pushed]) -> dict[str, Any]:
+def pushed_document(one: Pushed) -> dict[str, Any]:
     """Return what was pushed, for programs."""
-    images = [
-        {
-            "reference": str(one.reference),
-            "digest": str(one.digest),
-            "present": one.present,
-            "mounted": one.mounted,
-            "uploaded": one.uploaded,
-            "sent": one.sent,
-        }
-        for one in pushed
-    ]
-    return {"pushed": images} if images else {}
+    return {
+        "reference": str(one.reference),
+        "digest": str(one.digest),
+        "present": one.present,
+        "mounted": one.mounted,
+        "uploaded": one.uploaded,
+        "sent": one.sent,
+    }
