@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from repro_env.config.machine import GpuRequest, HostRequest
 from repro_env.values import Platform, PythonVersion
 
 
@@ -65,7 +66,7 @@ class Step:
 
     `inputs` are data names and `STEP.OUTPUT` references; `outputs` maps a name to a path relative to the project;
     `code` are globs relative to the project, or None for what git tracks. With `bytecode` the image holds its Python
-    compiled, too.
+    compiled, too. `gpu` and `host` are what it asks of the machine, None for nothing.
     """
 
     name: str
@@ -78,6 +79,8 @@ class Step:
     env: Mapping[str, str] = field(default_factory=dict)
     network: bool = False
     bytecode: bool = False
+    gpu: GpuRequest | None = None
+    host: HostRequest | None = None
 
     @property
     def upstream(self) -> tuple[str, ...]:

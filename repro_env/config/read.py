@@ -9,6 +9,7 @@ from repro_env.config.document import DocumentError, read_document
 from repro_env.config.model import Base, Data, DebianBase, ImageBase, Project, PythonRequest, Step
 from repro_env.config.order import dependency_order
 from repro_env.config.problems import Problems
+from repro_env.config.read_machine import read_gpu, read_host
 from repro_env.config.references import check_references
 from repro_env.config.table import Table
 from repro_env.errors import ConfigError, Problem
@@ -34,6 +35,8 @@ _STEP_KEYS = (
     "env",
     "network",
     "bytecode",
+    "gpu",
+    "host",
 )
 
 
@@ -146,7 +149,7 @@ def _data(name: str, table: Table) -> Data:
 
 
 def _step(name: str, table: Table) -> Step:
-    table.only(_STEP_KEYS, later=("gpu", "host"))
+    table.only(_STEP_KEYS)
     request = PythonRequest(
         version=table.parsed("python", PythonVersion.parse, _PYTHON, required='add python = "3.11" or another version'),
         dependencies=table.texts("dependencies", check=checks.requirement),
@@ -166,4 +169,6 @@ def _step(name: str, table: Table) -> Step:
         env=table.text_map("env", check_name=checks.variable_name, convert=checks.word),
         network=table.flag("network"),
         bytecode=table.flag("bytecode"),
+        gpu=read_gpu(table),
+        host=read_host(table),
     )

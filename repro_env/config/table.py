@@ -78,6 +78,18 @@ class Table:
         """Return a boolean, false where it is missing."""
         return bool(self._typed(key, bool))
 
+    def number(self, key: str, *, check: Callable[[int], object], default: int) -> int:
+        """Return a whole number, checked by what raises `ValueError`."""
+        value = self._typed(key, int)
+        if value is None:
+            return default
+        try:
+            check(value)
+        except ValueError as error:
+            self.problem(key, str(error))
+            return default
+        return value
+
     def texts(
         self,
         key: str,

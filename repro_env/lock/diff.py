@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+from repro_env.lock.machine import settings
 from repro_env.lock.model import (
     DebianRoot,
     Environment,
@@ -146,6 +147,8 @@ def _step(subject: str, before: LockedStep, after: LockedStep) -> Iterator[Chang
     yield from _settings(subject, "env ", before.env, after.env)
     yield from _setting(subject, "network", _yes(before.network), _yes(after.network))
     yield from _setting(subject, "bytecode", _yes(before.bytecode), _yes(after.bytecode))
+    yield from _settings(subject, "gpu ", settings(before.gpu), settings(after.gpu))
+    yield from _settings(subject, "host ", settings(before.host), settings(after.host))
     yield from _by_platform(subject, before.environments, after.environments, _environment)
 
 

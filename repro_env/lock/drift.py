@@ -9,7 +9,7 @@ from repro_env.config.model import Base, ImageBase, Project, Step
 from repro_env.lock.model import DebianRoot, Environment, Lock, LockedBase, LockedStep
 from repro_env.values import Digest, Platform
 
-_COMPARED = ("base", "python", "command", "inputs", "outputs", "code", "env", "network", "bytecode")
+_COMPARED = ("base", "python", "command", "inputs", "outputs", "code", "env", "network", "bytecode", "gpu", "host")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +65,8 @@ def locked_step(step: Step, environments: Mapping[Platform, Environment]) -> Loc
         env=step.env,
         network=step.network,
         bytecode=step.bytecode,
+        gpu=step.gpu,
+        host=step.host,
         environments=environments,
     )
 

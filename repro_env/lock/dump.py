@@ -199,6 +199,9 @@ def _step(step: LockedStep, names: Mapping[tuple[str, str, str], str]) -> Iterat
     if step.bytecode:
         lines.append("bytecode = true")
     yield lines
+    for key, request in (("gpu", step.gpu), ("host", step.host)):
+        if request is not None:
+            yield [_header("step", step.name, key), *_settings(request.to_dict())]
     for platform in sorted(step.environments):
         environment, keys = step.environments[platform], ("step", step.name, str(platform))
         yield [_header(*keys), *_environment(environment, names)]
@@ -215,6 +218,11 @@ def _builds(
             yield [_header(*keys, "source", source.name, "wheel"), *_built_wheel(source.wheel)]
     for local in sorted(environment.local):
         yield [_header(*keys, "local", local.name), *_local_package(local, names)]
+
+
+def _settings(values: Mapping[str, Value | list[str]]) -> Iterator[str]:
+    for key, value in values.items():
+        yield f"{key} = {_array(value) if isinstance(value, list) else _value(value)}"
 
 
 def _environment(environment: Environment, names: Mapping[tuple[str, str, str], str]) -> Iterator[str]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import unquote
 
+from repro_env.config.machine import GpuRequest, HostRequest
 from repro_env.values import Digest, Platform, PythonVersion
 
 VERSION = 1
@@ -187,6 +188,15 @@ class SourcePackage:
     requires: tuple[Wheel, ...] = ()  # sorted by name
     wheel: BuiltWheel | None = None
 
+    @property
+    def built(self) -> Wheel:
+        """The wheel that was built, as any other; it has no URL."""
+        assert self.wheel is not None, "only once it was built"
+        wheel = self.wheel
+        return Wheel(
+            name=self.name, version=self.version, file=wheel.file, url="", sha256=wheel.sha256, size=wheel.size
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Environment:
@@ -204,6 +214,12 @@ class Environment:
     archive: Interpreter | None = None
     layout: int = LAYOUT
     image: Digest | None = None
+
+    @property
+    def installed(self) -> tuple[Wheel, ...]:
+        """The wheels in the environment's image: those pinned as such, and those that pinned sources gave, once built."""
+        built = (source.built for source in self.sources if source.wheel is not None)
+        return tuple(sorted((*self.wheels, *built)))
 
     @property
     def all_wheels(self) -> Iterator[Wheel]:
@@ -229,6 +245,8 @@ class LockedStep:
     env: Mapping[str, str] = field(default_factory=dict)
     network: bool = False
     bytecode: bool = False
+    gpu: GpuRequest | None = None
+    host: HostRequest | None = None
     environments: Mapping[Platform, Environment] = field(default_factory=dict)
 
     @property

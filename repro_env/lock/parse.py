@@ -15,6 +15,7 @@ from repro_env.lock import words
 from repro_env.lock.canonical import read_canonical
 from repro_env.lock.dump import long_reference
 from repro_env.lock.fields import Fields, InvalidLockError
+from repro_env.lock.machine import read_gpu, read_host
 from repro_env.lock.model import (
     LAYOUT,
     VERSION,
@@ -246,6 +247,8 @@ def _step(name: str, fields: Fields, wheels: _Wheels, file: str) -> LockedStep:
         env=_env(fields) if fields.has("env") else {},
         network=fields.flag("network"),
         bytecode=fields.flag("bytecode"),
+        gpu=read_gpu(fields),
+        host=read_host(fields),
         environments={_platform(key, inner): _environment(inner, python, wheels, file) for key, inner in fields.rest()},
     )
     fields.done()

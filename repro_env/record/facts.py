@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
+from repro_env.edges.host import read_machine
 from repro_env.errors import ToolError
 from repro_env.record.model import GitState, HostFacts
 
@@ -38,29 +38,12 @@ def git_state(project: Path, run: Run) -> GitState | None:
 
 def host_facts(root: Path = Path("/")) -> HostFacts:
     """Return what the kernel and the distribution say of this machine; what they do not say is empty."""
-    machine = os.uname()
+    machine = read_machine(root)
     return HostFacts(
-        system=_assignment(_text(root / "etc/os-release"), "PRETTY_NAME"),
-        kernel=f"{machine.sysname} {machine.release}",
-        architecture=machine.machine,
-        processor=_field(_text(root / "proc/cpuinfo"), "model name"),
-        cpus=len(os.sched_getaffinity(0)),
-        memory=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        system=machine.system,
+        kernel=f"Linux {machine.kernel}",
+        architecture=machine.architecture,
+        processor=machine.processor,
+        cpus=machine.cpus,
+        memory=machine.memory,
     )
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text("utf-8", "replace")
-    except OSError:
-        return ""
-
-
-def _assignment(text: str, name: str) -> str:
-    found = (line.partition("=")[2] for line in text.splitlines() if line.startswith(f"{name}="))
-    return next(found, "").strip("\"'")
-
-
-def _field(text: str, name: str) -> str:
-    found = (line.partition(":")[2] for line in text.splitlines() if line.startswith(name))
-    return next(found, "").strip()

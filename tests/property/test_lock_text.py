@@ -13,6 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from repro_env.config.lines import KeyPath, key_lines
+from repro_env.config.machine import GpuRequest, HostRequest
+from repro_env.config.versions import VersionRange
 from repro_env.errors import LockError
 from repro_env.lock.canonical import read_canonical
 from repro_env.lock.dump import dump_lock
@@ -101,6 +103,34 @@ image_roots = st.builds(
 )
 
 
+ranges = st.sampled_from(["", ">=8.0", ">=535,<560", "==8.*,!=8.7"]).map(
+    lambda text: VersionRange.parse(text) if text else VersionRange()
+)
+gpus = st.builds(
+    GpuRequest,
+    count=st.integers(1, 9),
+    names=st.lists(st.sampled_from(["A100 80GB", "H100", 'L4 "x"']), max_size=2, unique=True).map(tuple),
+    memory=sizes,
+    compute_capability=ranges,
+    driver=ranges,
+    mig=st.sampled_from(["", "1g.10gb", "1g.5gb+me"]),
+    nvlink=st.booleans(),
+    peer_access=st.booleans(),
+    ecc=st.booleans(),
+)
+hosts = st.builds(
+    HostRequest,
+    cpus=sizes,
+    memory=sizes,
+    disk=sizes,
+    shm=sizes,
+    kernel=ranges,
+    architecture=st.sampled_from(["", "x86_64"]),
+    cpu=st.sampled_from(["", "x86-64-v3"]),
+    infiniband=st.booleans(),
+)
+
+
 @st.composite
 def some_bases(draw: st.DrawFn, name: str, found: set[Platform]) -> LockedBase:
     if draw(st.booleans()):
@@ -156,6 +186,8 @@ def some_steps(
         env=draw(st.dictionaries(variables, strings, max_size=2)),
         network=draw(st.booleans()),
         bytecode=draw(st.booleans()),
+        gpu=draw(st.none() | gpus),
+        host=draw(st.none() | hosts),
         environments={
             platform: Environment(
                 interpreter=(version := f"{python}.{draw(st.integers(0, 20))}"),

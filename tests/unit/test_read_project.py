@@ -192,11 +192,8 @@ BAD: dict[str, tuple[str, list[str]]] = {
         ],
     ),
     "later tables": (
-        GOOD + '[target.cluster]\nkind = "slurm"\n[step.clean.gpu]\ncount = 1\n',
-        [
-            "33: target: is not supported by this version of repro",
-            "35: step.clean.gpu: is not supported by this version of repro",
-        ],
+        GOOD + '[target.cluster]\nkind = "slurm"\n',
+        ["33: target: is not supported by this version of repro"],
     ),
     "image base": (
         changed('mirror = "http://mirror.example/debian"', 'image = "Not:an:Image"'),

@@ -1,0 +1,108 @@
+"""What comes of holding one requirement against one machine."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from repro_env.errors import UsageError, VerificationError
+
+Status = Literal["ok", "mismatch", "unknown"]
+
+NAMES = (
+    "platform",
+    "gpu",
+    "count",
+    "names",
+    "memory",
+    "compute-capability",
+    "driver",
+    "mig",
+    "nvlink",
+    "peer-access",
+    "ecc",
+    "cuda",
+    "require",
+    "cpus",
+    "host-memory",
+    "disk",
+    "shm",
+    "kernel",
+    "architecture",
+    "cpu",
+    "infiniband",
+)
+"""Every finding's name, in the order they are told in. `--allow` takes these."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One requirement: what is `needed`, what was `found`, and, where that differs, why it matters and what to do.
+
+    `unknown` is a requirement that this machine's facts cannot answer. It counts as not met: a run is verified or it is
+    not.
+    """
+
+    name: str
+    status: Status
+    needed: str
+    found: str
+    why: str = ""
+    hint: str = ""
+
+    @property
+    def is_met(self) -> bool:
+        """Whether the requirement is known to be met."""
+        return self.status == "ok"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the finding as JSON holds it."""
+        return asdict(self)
+
+
+def met(name: str, needed: str, found: str, why: str = "") -> Finding:
+    """Return a finding of a requirement that is met."""
+    return Finding(name=name, status="ok", needed=needed, found=found, why=why)
+
+
+def not_met(name: str, needed: str, found: str, why: str = "", hint: str = "") -> Finding:
+    """Return a finding of a requirement that is not met."""
+    return Finding(name=name, status="mismatch", needed=needed, found=found, why=why, hint=hint)
+
+
+def unknown(name: str, needed: str, why: str, hint: str = "") -> Finding:
+    """Return a finding of a requirement that cannot be checked."""
+    return Finding(name=name, status="unknown", needed=needed, found="unknown", why=why, hint=hint)
+
+
+def check_allowed(names: Iterable[str]) -> frozenset[str]:
+    """Return the names given to `--allow`. Errors: `UsageError` for one that no finding has."""
+    chosen = frozenset(names)
+    wrong = sorted(chosen.difference(NAMES))
+    if wrong:
+        raise UsageError(f"--allow {wrong[0]}: there is no such check", f"the checks are {', '.join(NAMES)}")
+    return chosen
+
+
+def demand(step: str, findings: Iterable[Finding], allowed: Collection[str]) -> tuple[str, ...]:
+    """Return the names of what is not met and was allowed, in order.
+
+    Errors: `VerificationError` that tells everything else that is not met.
+    """
+    failed = [finding for finding in findings if not finding.is_met]
+    refused = [finding for finding in failed if finding.name not in allowed]
+    if refused:
+        names = " ".join(f"--allow {name}" for name in dict.fromkeys(finding.name for finding in refused))
+        raise VerificationError(
+            f"this machine is not what step {step} needs",
+            "\n".join(_paragraph(finding) for finding in refused),
+            f"to go on all the same: {names}, which the run's record will say",
+        )
+    return tuple(dict.fromkeys(finding.name for finding in failed))
+
+
+def _paragraph(finding: Finding) -> str:
+    lines = [f"{finding.name}: needed {finding.needed}, found {finding.found}"]
+    lines += [f"  {text}" for text in (finding.why, finding.hint) if text]
+    return "\n".join(lines)

@@ -1,0 +1,168 @@
+"""`[step.X.gpu]` held against the GPUs of a machine. Each one that programs can see must do: they may use any."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from repro_env.config.machine import GpuRequest, name_matches
+from repro_env.values import format_size
+from repro_env.verify.cuda import Service, floor_of, serves, shipped_with
+from repro_env.verify.facts import Facts, Gpu
+from repro_env.verify.findings import Finding, met, not_met, unknown
+from repro_env.verify.runtime import CudaRuntime
+
+_NEAR = 0.9  # of a memory size: near enough that a marketing size may have been meant
+_DATA_CENTRE = ("nvidia", "tesla")
+
+
+def check_gpu(asked: GpuRequest, runtime: CudaRuntime | None, facts: Facts) -> Iterator[Finding]:
+    """Yield a finding for everything that is asked of the GPUs; for one alone where there is no driver."""
+    if facts.no_driver:
+        hint = "run the step where a GPU and its driver are, or start the container with its GPUs"
+        yield not_met("gpu", "NVIDIA's driver", "no NVIDIA driver", facts.no_driver, hint)
+        return
+    yield from _broken(facts.gpus)
+    usable = [gpu for gpu in facts.gpus if not gpu.problem]
+    yield _count(asked, usable, facts.hidden)
+    if asked.driver:
+        yield _driver(asked, facts)
+    if runtime is not None:
+        yield _cuda(runtime, facts)
+    if usable:
+        yield from _devices(asked, usable)
+        yield from _links(asked, usable)
+
+
+def _broken(gpus: Sequence[Gpu]) -> Iterator[Finding]:
+    for gpu in gpus:
+        if gpu.problem:
+            hint = "reset it or restart the machine; nvidia-smi and the kernel's log say more"
+            yield not_met("gpu", "every GPU in order", f"{gpu.label}: {gpu.problem}", hint=hint)
+
+
+def _count(asked: GpuRequest, gpus: Sequence[Gpu], hidden: str) -> Finding:
+    needed, found = _number(asked.count), _number(len(gpus))
+    if len(gpus) >= asked.count:
+        return met("count", needed, found)
+    why = f"{hidden} leaves others out" if hidden else ""
+    return not_met("count", needed, found, why, "run it where there are more GPUs, or ask for fewer")
+
+
+def _number(count: int) -> str:
+    return "1 GPU" if count == 1 else f"{count} GPUs"
+
+
+def _driver(asked: GpuRequest, facts: Facts) -> Finding:
+    needed = f"driver {asked.driver}"
+    if not facts.driver:
+        return unknown("driver", needed, "the driver does not say its version")
+    if asked.driver.accepts(facts.driver):
+        return met("driver", needed, facts.driver)
+    return not_met("driver", needed, facts.driver, hint="install a driver in that range on this machine")
+
+
+def _cuda(runtime: CudaRuntime, facts: Facts) -> Finding:
+    floor, shipped = floor_of(runtime.version), shipped_with(runtime.version)
+    needed = f"a driver for CUDA {runtime.version}" + (f": {floor} or newer" if floor else "")
+    found = f"{facts.driver or 'unknown'}" + (f", which is for CUDA {facts.cuda}" if facts.cuda else "")
+    source = f"CUDA {runtime.version} comes from {runtime.origin}"
+    if runtime.others:
+        source += f" (other versions: {', '.join(runtime.others)})"
+    service = serves(runtime.version, driver=facts.driver, newest=facts.cuda)
+    if service is Service.WHOLE:
+        return met("cuda", needed, found, source)
+    if service is Service.MINOR:
+        all_of_it = f"; driver {shipped} has all" if shipped else ""
+        limit = "it runs what is compiled for its GPU; newer PTX fails with error 222, newer functions with error 36"
+        return met("cuda", needed, found, f"{source}; {limit}{all_of_it}")
+    if service is Service.UNKNOWN:
+        return unknown(
+            "cuda", needed, f"{source}, and this program has no driver floor for that", "allow it if it runs"
+        )
+    hint = f"update the driver to {floor} or newer, or lock packages made for CUDA {facts.cuda or 'it'}"
+    if any(gpu.brand.lower() in _DATA_CENTRE for gpu in facts.gpus):
+        package = f"cuda-compat-{runtime.version.replace('.', '-')}"
+        hint += f"; on data-centre GPUs {package} in the base may bridge it, with --allow cuda"
+    return not_met(
+        "cuda", needed, found, f"{source}; programs fail with error 35, driver version is insufficient", hint
+    )
+
+
+def _devices(asked: GpuRequest, gpus: Sequence[Gpu]) -> Iterator[Finding]:
+    """Yield findings of what each device must be on its own."""
+    if asked.names:
+        needed = " or ".join(asked.names)
+        yield _every("names", needed, gpus, lambda gpu: gpu.name, lambda gpu: _is_one_of(gpu, asked.names))
+    if asked.memory:
+        yield _memory(asked.memory, gpus)
+    if asked.compute_capability:
+        wanted = asked.compute_capability
+        needed = f"compute capability {wanted}"
+        yield _every(
+            "compute-capability",
+            needed,
+            gpus,
+            lambda gpu: gpu.compute_capability,
+            lambda gpu: wanted.accepts(gpu.compute_capability),
+        )
+    if asked.mig:
+        needed = f"a {asked.mig} MIG instance"
+        yield _every("mig", needed, gpus, lambda gpu: gpu.mig or "a whole GPU", lambda gpu: gpu.mig == asked.mig)
+    if asked.ecc:
+        words = {True: "on", False: "off", None: ""}
+        yield _every("ecc", "ECC memory on", gpus, lambda gpu: words[gpu.ecc], lambda gpu: gpu.ecc is True)
+
+
+def _is_one_of(gpu: Gpu, names: Sequence[str]) -> bool:
+    return any(name_matches(name, gpu.name) for name in names)
+
+
+def _memory(needed: int, gpus: Sequence[Gpu]) -> Finding:
+    finding = _every(
+        "memory",
+        f"{format_size(needed)} of GPU memory",
+        gpus,
+        lambda gpu: "" if gpu.memory is None else format_size(gpu.memory),
+        lambda gpu: gpu.memory is not None and gpu.memory >= needed,
+    )
+    smallest = min(gpu.memory or 0 for gpu in gpus)
+    if finding.status != "mismatch" or smallest < needed * _NEAR:
+        return finding
+    hint = "a driver reports less than the size a GPU is sold by, which counts in GB: write 80GB rather than 80GiB"
+    return not_met(finding.name, finding.needed, finding.found, finding.why, hint)
+
+
+def _every(
+    name: str, needed: str, gpus: Sequence[Gpu], shown: Callable[[Gpu], str], passes: Callable[[Gpu], bool]
+) -> Finding:
+    """Return the finding of a property that every device must have; one it does not tell, shown empty, is unknown."""
+    silent = [gpu for gpu in gpus if not shown(gpu)]
+    wrong = [gpu for gpu in gpus if shown(gpu) and not passes(gpu)]
+    if wrong:
+        found = "; ".join(f"{gpu.label}: {shown(gpu)}" for gpu in wrong)
+        good = [str(gpu.index) for gpu in gpus if gpu not in wrong and gpu not in silent]
+        hint = f"let the step see only GPUs that do: CUDA_VISIBLE_DEVICES={','.join(good)}" if good else ""
+        return not_met(name, needed, found, hint=hint or "run the step on a machine with such GPUs")
+    if silent:
+        return unknown(name, needed, f"{silent[0].label} does not tell")
+    return met(name, needed, ", ".join(dict.fromkeys(map(shown, gpus))))
+
+
+def _links(asked: GpuRequest, gpus: Sequence[Gpu]) -> Iterator[Finding]:
+    """Yield findings of what stands between every two devices."""
+    if asked.nvlink:
+        yield _every_pair("nvlink", "NVLink between every two GPUs", gpus, lambda gpu: gpu.nvlinks)
+    if asked.peer_access:
+        yield _every_pair("peer-access", "peer access between every two GPUs", gpus, lambda gpu: gpu.peers)
+
+
+def _every_pair(name: str, needed: str, gpus: Sequence[Gpu], reached: Callable[[Gpu], Sequence[int] | None]) -> Finding:
+    for gpu in gpus:
+        others = reached(gpu)
+        if others is None:
+            return unknown(name, needed, f"{gpu.label} does not tell")
+        missing = [other for other in gpus if other.index != gpu.index and other.index not in others]
+        if missing:
+            found = f"none between GPU {gpu.index} and GPU {missing[0].index}"
+            return not_met(name, needed, found, hint="choose GPUs of one group: see `nvidia-smi topo -m`")
+    return met(name, needed, f"between all {len(gpus)}")

@@ -1,0 +1,84 @@
+"""A host's facts, from the kernel."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+from repro_env.edges.host import read_machine, read_text
+from repro_env.verify.facts import Host
+
+# Of the x86-64 psABI, table "Micro-Architecture Levels", in the kernel's names of the flags; abm stands for lzcnt.
+_LEVELS = (
+    {"lm", "cmov", "cx8", "fpu", "fxsr", "mmx", "syscall", "sse", "sse2"},
+    {"cx16", "lahf_lm", "popcnt", "pni", "sse4_1", "sse4_2", "ssse3"},
+    {"avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movbe", "xsave"},
+    {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"},
+)
+_MEMORY_LIMITS = ("sys/fs/cgroup/memory.max", "sys/fs/cgroup/memory/memory.limit_in_bytes")
+
+
+def read_host(project: Path, root: Path = Path("/")) -> Host:
+    """Return what this machine gives to a process of this one's limits, with the disk that `project` is on."""
+    machine = read_machine(root)
+    return Host(
+        kernel=machine.kernel,
+        architecture=machine.architecture,
+        processor=machine.processor,
+        cpus=_cpus(machine.cpus, root),
+        memory=min([machine.memory, *_memory_limits(root)]),
+        disk=_size(project, free=True),
+        shm=_size(root / "dev/shm", free=False),
+        cpu_level=cpu_level(machine.flags) if machine.architecture == "x86_64" else 0,
+        infiniband=_infiniband(root / "sys/class/infiniband"),
+    )
+
+
+def cpu_level(flags: frozenset[str]) -> int | None:
+    """Return the highest x86-64 level that all flags of are there, None where there are no flags."""
+    if not flags:
+        return None
+    level = 0
+    for needed in _LEVELS:
+        if not needed <= flags:
+            break
+        level += 1
+    return level
+
+
+def _cpus(usable: int, root: Path) -> int:
+    """Return how many processors' time this process may use: control groups may give less than those it may run on."""
+    quota, _, period = read_text(root / "sys/fs/cgroup/cpu.max").strip().partition(" ")
+    if quota.isdigit() and period.isdigit() and int(period):
+        return max(1, min(usable, int(quota) // int(period)))
+    return usable
+
+
+def _memory_limits(root: Path) -> list[int]:
+    found = []
+    for name in _MEMORY_LIMITS:
+        with contextlib.suppress(ValueError):
+            found.append(int(read_text(root / name)))
+    return found
+
+
+def _size(path: Path, *, free: bool) -> int | None:
+    try:
+        found = os.statvfs(path)
+    except OSError:
+        return None
+    return found.f_frsize * (found.f_bavail if free else found.f_blocks)
+
+
+def _infiniband(devices: Path) -> tuple[str, ...]:
+    """Return the devices with an active port. Source: the kernel's sysfs-class-infiniband."""
+    try:
+        names = sorted(os.listdir(devices))
+    except OSError:
+        return ()
+    return tuple(name for name in names if any(map(_is_active, (devices / name).glob("ports/*/state"))))
+
+
+def _is_active(state: Path) -> bool:
+    return read_text(state).strip().endswith("ACTIVE")

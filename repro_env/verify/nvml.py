@@ -1,0 +1,201 @@
+"""GPUs and their driver through NVML: the only use of `pynvml`.
+
+Source: https://docs.nvidia.com/deploy/nvml-api/.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from repro_env.edges.host import read_text
+from repro_env.verify.facts import Gpu
+
+_Value = TypeVar("_Value")
+
+# In the words that NVIDIA_REQUIRE_* uses, by NVML's numbers.
+# Source: nvml.h, nvmlBrandType_t; libnvidia-container, nvc_info.c.
+_BRANDS = (
+    "unknown",
+    "quadro",
+    "tesla",
+    "nvs",
+    "grid",
+    "geforce",
+    "titan",
+    "vapps",
+    "vpc",
+    "vcs",
+    "vws",
+    "cloudgaming",
+    "quadrortx",
+    "nvidiartx",
+    "nvidia",
+    "geforcertx",
+    "titanrtx",
+)
+_MIG = re.compile(r"\bMIG (\S+)\s*$")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Driver:
+    """What NVML tells: as `Facts` holds it, before environment variables hide any GPU."""
+
+    version: str = ""
+    cuda: str = ""
+    gpus: tuple[Gpu, ...] = ()
+    missing: str = ""
+
+
+def read_driver(root: Path = Path("/")) -> Driver:
+    """Return the driver's version and every GPU; where there is no driver, why."""
+    import pynvml  # noqa: PLC0415 - a module of 250 KB, which a step without GPUs does without
+
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError as error:
+        return Driver(missing=_why_missing(pynvml, error, root))
+    try:
+        return Driver(version=_version(pynvml), cuda=_cuda(pynvml), gpus=tuple(_gpus(pynvml)))
+    finally:
+        pynvml.nvmlShutdown()
+
+
+def _why_missing(pynvml: Any, error: Any, root: Path) -> str:
+    """Return why NVML could not be started, as far as the kernel's files tell."""
+    control, kernel = root / "dev/nvidiactl", _kernel_driver(root)
+    code = error.value
+    if code == pynvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH:
+        loaded = f" {kernel}" if kernel else ""
+        return f"driver and library versions differ: the kernel still has{loaded}, from before an update; restart"
+    if code == pynvml.NVML_ERROR_LIBRARY_NOT_FOUND:
+        if control.exists() or kernel:
+            return f"the library libnvidia-ml.so.1 is missing, while the kernel has driver {kernel}".rstrip()
+        return "no device node /dev/nvidiactl, and no library libnvidia-ml.so.1"
+    if code == pynvml.NVML_ERROR_NO_PERMISSION or (control.exists() and not os.access(control, os.R_OK | os.W_OK)):
+        return "no permission to use /dev/nvidiactl: the container or the user may not open it"
+    if code == pynvml.NVML_ERROR_DRIVER_NOT_LOADED:
+        return "the kernel module is not loaded" if control.exists() else "no device node /dev/nvidiactl"
+    return f"NVML cannot be started: {error}"
+
+
+def _kernel_driver(root: Path) -> str:
+    """Return the version of the kernel module that is loaded, or nothing."""
+    match = re.search(r"Kernel Module\s+(?:for \S+\s+)?(\d[\d.]+)", read_text(root / "proc/driver/nvidia/version"))
+    return match[1] if match else read_text(root / "sys/module/nvidia/version").strip()
+
+
+def _version(pynvml: Any) -> str:
+    return _ask(pynvml, lambda: str(pynvml.nvmlSystemGetDriverVersion())) or ""
+
+
+def _cuda(pynvml: Any) -> str:
+    """Return the newest CUDA version that the driver serves, which NVML tells as 12080 for 12.8."""
+    number = _ask(pynvml, lambda: int(pynvml.nvmlSystemGetCudaDriverVersion_v2()))
+    return f"{number // 1000}.{number % 1000 // 10}" if number else ""
+
+
+def _gpus(pynvml: Any) -> Iterator[Gpu]:
+    count = _ask(pynvml, lambda: int(pynvml.nvmlDeviceGetCount())) or 0
+    handles: dict[int, Any] = {}
+    found: list[Gpu] = []
+    for index in range(count):
+        try:
+            handles[index] = pynvml.nvmlDeviceGetHandleByIndex(index)
+            found.append(_gpu(pynvml, index, handles[index]))
+        except pynvml.NVMLError as error:
+            handles.pop(index, None)
+            found.append(Gpu(index=index, problem=str(error)))
+    for gpu in found:
+        try:
+            yield from [gpu] if gpu.problem else _whole_or_parts(pynvml, gpu, handles)
+        except pynvml.NVMLError as error:
+            yield replace(gpu, problem=str(error))
+
+
+def _whole_or_parts(pynvml: Any, gpu: Gpu, handles: dict[int, Any]) -> list[Gpu]:
+    """Return a GPU's MIG instances, or itself where it has none. Errors: `NVMLError` of a device that is gone."""
+    return list(_instances(pynvml, gpu, handles[gpu.index])) or [_linked(pynvml, gpu, handles)]
+
+
+def _gpu(pynvml: Any, index: int, handle: Any) -> Gpu:
+    """Return one device. Errors: `NVMLError` where not even its name can be had, as of a GPU that is lost."""
+    capability = _ask(pynvml, lambda: pynvml.nvmlDeviceGetCudaComputeCapability(handle))
+    brand = _ask(pynvml, lambda: int(pynvml.nvmlDeviceGetBrand(handle)))
+    return Gpu(
+        index=index,
+        name=str(pynvml.nvmlDeviceGetName(handle)),
+        uuid=str(pynvml.nvmlDeviceGetUUID(handle)),
+        brand=_BRANDS[brand] if brand is not None and brand < len(_BRANDS) else "",
+        memory=_memory(pynvml, handle),
+        compute_capability=f"{capability[0]}.{capability[1]}" if capability else "",
+        ecc=_ask(pynvml, lambda: bool(pynvml.nvmlDeviceGetEccMode(handle)[0])),
+    )
+
+
+def _memory(pynvml: Any, handle: Any) -> int | None:
+    return _ask(pynvml, lambda: int(pynvml.nvmlDeviceGetMemoryInfo(handle).total))
+
+
+def _instances(pynvml: Any, parent: Gpu, handle: Any) -> Iterator[Gpu]:
+    """Yield the MIG instances of a GPU in MIG mode: programs see these instead of it."""
+    mode = _ask(pynvml, lambda: pynvml.nvmlDeviceGetMigMode(handle)[0])
+    most = _ask(pynvml, lambda: int(pynvml.nvmlDeviceGetMaxMigDeviceCount(handle))) if mode else 0
+    for number in range(most or 0):
+        instance = _ask(pynvml, partial(pynvml.nvmlDeviceGetMigDeviceHandleByIndex, handle, number))
+        if instance is not None:
+            yield _instance(pynvml, parent, instance)
+
+
+def _instance(pynvml: Any, parent: Gpu, handle: Any) -> Gpu:
+    name = _ask(pynvml, lambda: str(pynvml.nvmlDeviceGetName(handle))) or parent.name
+    profile = _MIG.search(name)
+    return replace(
+        parent,
+        name=name,
+        uuid=_ask(pynvml, lambda: str(pynvml.nvmlDeviceGetUUID(handle))) or "",
+        memory=_memory(pynvml, handle),
+        mig=profile[1] if profile else "unknown",
+        peers=(),
+        nvlinks=(),
+    )
+
+
+def _linked(pynvml: Any, gpu: Gpu, handles: dict[int, Any]) -> Gpu:
+    """Return a GPU with those that it reaches directly."""
+    others = {index: handle for index, handle in handles.items() if index != gpu.index}
+    read = pynvml.NVML_P2P_CAPS_INDEX_READ
+    # pynvml ends this one constant with a comma, which makes it a tuple.
+    direct = read[0] if isinstance(read, tuple) else read
+    return replace(
+        gpu,
+        peers=_reached(pynvml, handles[gpu.index], others, direct),
+        nvlinks=_reached(pynvml, handles[gpu.index], others, pynvml.NVML_P2P_CAPS_INDEX_NVLINK),
+    )
+
+
+def _reached(pynvml: Any, handle: Any, others: dict[int, Any], kind: int) -> tuple[int, ...] | None:
+    found = []
+    for index, other in others.items():
+        status = _ask(pynvml, partial(pynvml.nvmlDeviceGetP2PStatus, handle, other, kind))
+        if status is None:
+            return None
+        if status == pynvml.NVML_P2P_STATUS_OK:
+            found.append(index)
+    return tuple(found)
+
+
+def _ask(pynvml: Any, question: Callable[[], _Value]) -> _Value | None:
+    """Return an answer, or None where there is none. Errors: `NVMLError` of a device that is gone."""
+    try:
+        return question()
+    except pynvml.NVMLError as error:
+        gone = (pynvml.NVML_ERROR_GPU_IS_LOST, pynvml.NVML_ERROR_RESET_REQUIRED)
+        if error.value in gone:
+            raise
+        return None
