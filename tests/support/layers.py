@@ -53,9 +53,9 @@ def read_layer(store: Store, layer: Layer) -> dict[str, Found]:
             assert not parent or found[parent].kind == "directory", f"{entry.name} comes before its directory"
             assert entry.name not in found
             assert (entry.uid, entry.gid, entry.uname, entry.gname, entry.mtime) == (0, 0, "", "", 315532800)
-            content = archive.extractfile(entry)
+            content = archive.extractfile(entry) if entry.isreg() else None
             kind = {tarfile.DIRTYPE: "directory", tarfile.REGTYPE: "file", tarfile.SYMTYPE: "symlink"}[entry.type]
-            data = content.read() if content is not None and kind == "file" else b""
+            data = content.read() if content is not None else b""
             found[entry.name] = Found(kind, entry.mode, data, entry.linkname)
     assert list(found) == sorted(found, key=str.encode)
     return found

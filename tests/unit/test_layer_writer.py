@@ -88,7 +88,8 @@ def test_chunks_make_the_same_blob_however_they_come() -> None:
         writer = LayerWriter(stream)
         digest = writer.add_chunks(tar.Entry(path="a", size=len(content)), pieces(content, size))
         assert digest.hex == hashlib.sha256(content).hexdigest()
-        found.add((stream.getvalue(), writer.finish()))
+        layer = writer.finish()
+        found.add((stream.getvalue(), layer))
     assert len(found) == 1
 
 
