@@ -7,14 +7,14 @@ import functools
 import os
 import shutil
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from repro_env.build.secret_files import Secret, secret_in
 from repro_env.edges import process
 from repro_env.edges.files import os_errors
-from repro_env.errors import BuildError, IntegrityError
+from repro_env.errors import BuildError, IntegrityError, ToolError
 from repro_env.image import tar
 from repro_env.image.layer import Layer, LayerWriter
 from repro_env.image.store import Store
@@ -79,13 +79,21 @@ def find_code(step: LockedStep, lock: Lock, root: Path) -> Code:
     outputs = (path for other in lock.steps.values() for path in other.outputs.values())
     names = _without(found, outputs) - (_OWN - asked)
     files = [_code_file(name, root) for name in sorted(names)]
-    secrets = [
-        Secret(file.path, what, left_out=file.path not in asked)
-        for file in files
-        if not file.link and (what := secret_in(file.path, functools.partial(_head, file)))
-    ]
-    left_out = {secret.path for secret in secrets if secret.left_out}
-    return Code(tuple(file for file in files if file.path not in left_out), tuple(secrets))
+    return _without_secrets(files, asked)
+
+
+def files_below(directory: Path, excluded: Iterable[Path]) -> Code:
+    """Return the files of a directory outside of any step's code: a package's.
+
+    They are those git tracks or would track, or all where there is no repository, less what is never code, what a build
+    leaves behind, what looks like a secret and what is `excluded`. Errors: as `find_code`.
+    """
+    listed = _list_git(directory, "--cached", "--others", "--exclude-standard")
+    names = set(_below(directory, directory)) if listed is None else _present(listed, directory)
+    own = {name for name in names if not _is_build_output(name) and not _is_directory(directory / _local(name))}
+    outside = (os.path.relpath(path, directory) for path in excluded)
+    files = [_code_file(name, directory) for name in sorted(_without(own, outside) - _OWN)]
+    return _without_secrets(files, set())
 
 
 def code_layer(files: Sequence[CodeFile], document: bytes, store: Store) -> Layer:
@@ -123,6 +131,17 @@ def copy_code(files: Sequence[CodeFile], directory: Path) -> None:
                 with reading(file.path):
                     shutil.copyfile(file.source, target)
                 target.chmod(0o755 if file.executable else 0o644)
+
+
+def _without_secrets(files: Sequence[CodeFile], asked: Collection[str]) -> Code:
+    """Return files as code, without those that look like secrets and are not asked for by name."""
+    secrets = [
+        Secret(file.path, what, left_out=file.path not in asked)
+        for file in files
+        if not file.link and (what := secret_in(file.path, functools.partial(_head, file)))
+    ]
+    left_out = {secret.path for secret in secrets if secret.left_out}
+    return Code(tuple(file for file in files if file.path not in left_out), tuple(secrets))
 
 
 @contextlib.contextmanager
@@ -202,18 +221,41 @@ def _below(path: Path, root: Path) -> Iterable[str]:
 
 def _tracked(lock: Lock, root: Path) -> set[str]:
     """Return what git tracks below the project, less outputs and data."""
-    words = ("git", "-C", root, "ls-files", "-z", "--cached", "--recurse-submodules")
-    listed = process.run(words, timeout=_GIT_TIMEOUT, check=False)
-    if listed.status:
+    names = _list_git(root, "--cached", "--recurse-submodules")
+    if names is None:
         hint = 'name the step\'s files with code = ["..."], or make the project a git repository'
-        raise BuildError("a step without `code` holds what git tracks, and git lists nothing", listed.stderr, hint)
-    names = {name for name in listed.stdout.split("\0") if name}
+        raise BuildError("a step without `code` holds what git tracks, and git lists nothing here", str(root), hint)
+    return _without(_present(names, root), (data.path for data in lock.data.values()))
+
+
+def _list_git(directory: Path, *options: str) -> set[str] | None:
+    """Return what git lists below a directory, or None where it is in no repository or there is no git."""
+    try:
+        listed = process.run(("git", "-C", directory, "ls-files", "-z", *options), timeout=_GIT_TIMEOUT, check=False)
+    except ToolError:
+        return None
+    # A repository inside this one that it does not know ends in a slash.
+    return None if listed.status else {name for name in listed.stdout.split("\0") if name and not name.endswith("/")}
+
+
+def _present(names: set[str], root: Path) -> set[str]:
+    """Return those of git's names that are there, without virtual environments and this program's own state."""
     unreadable = sorted(name for name in names if "\ufffd" in name and not os.path.lexists(root / _local(name)))
     if unreadable:
         raise _not_text(unreadable[0])
     environments = (str(PurePosixPath(name).parent) for name in names if name.endswith(f"/{_ENVIRONMENT_MARK}"))
-    excluded = (".repro", *environments, *(data.path for data in lock.data.values()))
-    return {name for name in _without(names, excluded) if os.path.lexists(root / _local(name))}
+    return {name for name in _without(names, (".repro", *environments)) if os.path.lexists(root / _local(name))}
+
+
+def _is_directory(path: Path) -> bool:
+    """Whether something git lists is a directory: a submodule is."""
+    return path.is_dir() and not path.is_symlink()
+
+
+def _is_build_output(name: str) -> bool:
+    """Whether a file of a package is what a build left beside its sources."""
+    top, _, rest = name.partition("/")
+    return (top in {"build", "dist"} and bool(rest)) or any(part.endswith(".egg-info") for part in name.split("/")[:-1])
 
 
 def _without(names: set[str], paths: Iterable[str]) -> set[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -58,8 +59,25 @@ class Assembler:
         self, environment: Environment, python: PythonVersion, pool: ThreadPoolExecutor
     ) -> tuple[Layer, ...]:
         """Make the layers of an environment's wheels, the largest first, and check that none writes over another."""
-        groups = _groups(environment.wheels)
-        with self.report.task("making layers", sum(wheel.size for wheel in environment.wheels)) as task:
+        layers = self._packages(environment, python, pool)
+        merge_paths(layers)
+        return tuple(layer.layer for layer in layers)
+
+    def local_layer(self, wheels: Sequence[Wheel], step: LockedStep, platform: Platform) -> Layer:
+        """Return the layer of people's own packages, which writes over nothing of the environment's.
+
+        Errors: `BuildError` naming what two packages write.
+        """
+        environment = step.environments[platform]
+        comment = ", ".join(f"{wheel.name} {wheel.version}" for wheel in wheels)
+        made = wheel_layer(wheels, step.python, self.store, layout=environment.layout, comment=comment)
+        with ThreadPoolExecutor(self.workers, thread_name_prefix="layer") as pool:
+            merge_paths([*self._packages(environment, step.python, pool), made])
+        return made.layer
+
+    def _packages(self, environment: Environment, python: PythonVersion, pool: ThreadPoolExecutor) -> list[WheelLayer]:
+        groups = _groups(environment.installed)
+        with self.report.task("making layers", sum(wheel.size for wheel in environment.installed)) as task:
 
             def make(group: _Group) -> WheelLayer:
                 made = wheel_layer(group.wheels, python, self.store, layout=environment.layout, comment=group.comment)
@@ -68,9 +86,7 @@ class Assembler:
 
             largest_first = sorted(groups, key=lambda group: -group.size)
             made = dict(zip(largest_first, pool.map(make, largest_first), strict=True))
-        layers = [made[group] for group in groups]
-        merge_paths(layers)
-        return tuple(layer.layer for layer in layers)
+        return [made[group] for group in groups]
 
 
 def _program(python: PythonVersion, environment: Environment, root: Root) -> str:

@@ -17,7 +17,7 @@ from urllib.parse import quote, unquote, urljoin, urlsplit
 
 from repro_env.edges.credentials import Index
 from repro_env.errors import FetchError
-from repro_env.lock.model import Wheel
+from repro_env.lock.model import SourcePackage, Wheel
 from repro_env.values import normalise_name
 
 _ACCEPT = "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.1"
@@ -47,7 +47,7 @@ def offers(page: bytes, url: str) -> list[Offer]:
     return list(_html_offers(page, url))
 
 
-def locate(wheel: Wheel, indexes: Sequence[Index], pages: Pages) -> Iterator[str]:
+def locate(wheel: Wheel | SourcePackage, indexes: Sequence[Index], pages: Pages) -> Iterator[str]:
     """Yield the URLs at which the user's indexes offer this wheel: those with its hash, then those with its name.
 
     An index that cannot be read offers nothing. What is yielded may hold credentials, as the index's URL does.

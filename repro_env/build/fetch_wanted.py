@@ -13,7 +13,7 @@ from repro_env.build.fetch_index import Pages, locate
 from repro_env.edges.credentials import Index
 from repro_env.edges.python_releases import release_urls
 from repro_env.errors import LockError
-from repro_env.lock.model import DebianPackage, DebianRoot, Environment, Interpreter, Lock, Root, Wheel
+from repro_env.lock.model import DebianPackage, DebianRoot, Environment, Interpreter, Lock, Root, SourcePackage, Wheel
 from repro_env.values import Platform
 
 
@@ -51,8 +51,10 @@ def wanted_of_lock(
         environment, root = _pins(lock, name, platform)
         if environment.archive is not None:
             wanted.setdefault(environment.archive.sha256.hex, wanted_interpreter(environment.archive, places=places))
-        for wheel in environment.wheels:
+        for wheel in environment.all_wheels:
             wanted.setdefault(wheel.sha256.hex, wanted_wheel(wheel, places=places, pages=pages))
+        for source in environment.sources:
+            wanted.setdefault(source.sha256.hex, wanted_wheel(source, places=places, pages=pages))
         if isinstance(root, DebianRoot):
             for package in root.packages:
                 wanted.setdefault(package.sha256.hex, wanted_deb(package, root, places=places))
@@ -69,8 +71,8 @@ def wanted_interpreter(interpreter: Interpreter, *, places: Places) -> Wanted:
     )
 
 
-def wanted_wheel(wheel: Wheel, *, places: Places, pages: Pages) -> Wanted:
-    """Return how to fetch a wheel: from its URL, else from an index that has a file of this hash."""
+def wanted_wheel(wheel: Wheel | SourcePackage, *, places: Places, pages: Pages) -> Wanted:
+    """Return how to fetch a wheel or sources: from the URL, else from an index that has a file of this hash."""
     return Wanted(
         digest=wheel.sha256,
         size=wheel.size,

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 from repro_env.build.code import Code, find_code
 from repro_env.build.native import Builder, Built, is_built
 from repro_env.build.secret_files import warn_of_secrets
-from repro_env.edges.report import Reporter
+from repro_env.edges.report import Reporter, Silent
 from repro_env.errors import BuildError
 from repro_env.image.oci import INDEX_TYPE, MANIFEST_TYPE, descriptor, index_document
 from repro_env.image.store import Store, canonical_json
-from repro_env.lock.model import Lock
+from repro_env.lock.model import Lock, Wheel
 from repro_env.values import Digest, Platform, format_size
 
 if TYPE_CHECKING:
@@ -38,12 +38,21 @@ class Order:
 
 
 def missing_environments(order: Order, store: Store) -> list[tuple[str, Platform]]:
-    """Return the steps and platforms whose environment image is not in the store as the lock records it."""
+    """Return the steps and platforms for which something has to be downloaded.
+
+    That is where the environment image is not in the store as the lock records it, or not what builds people's own
+    packages.
+    """
     return [
         (name, platform)
         for name in order.steps
         for platform in order.platforms
         if not is_built(order.lock, order.lock.steps[name], platform, store)
+        or not all(
+            store.has(wheel.sha256, wheel.size)
+            for package in order.lock.steps[name].environments[platform].local
+            for wheel in package.requires
+        )
     ]
 
 
@@ -55,11 +64,41 @@ def build_images(order: Order, *, store: Store, report: Reporter) -> tuple[Built
     builder = Builder(store, order.workers, report)
     codes = {name: find_code(order.lock.steps[name], order.lock, order.root) for name in order.steps}
     warn_of_code(codes, report)
+    local = local_wheels(order, store, report)
     return tuple(
-        builder.build(order.lock, order.lock.steps[name], platform, codes[name])
+        builder.build(order.lock, order.lock.steps[name], platform, codes[name], local.get((name, platform), ()))
         for name in order.steps
         for platform in order.platforms
     )
+
+
+def local_digests(lock: Lock, step: str, platform: Platform, root: Path, store: Store) -> dict[str, Digest]:
+    """Return the digests of the sources of a step's packages of people's own, by name. Errors: `BuildError`."""
+    environment = lock.steps[step].environments[platform]
+    if not environment.local:
+        return {}
+    from repro_env.build.local import LocalBuilds  # noqa: PLC0415 - what most projects do without
+
+    return LocalBuilds(lock, root, store, Silent()).digests(environment)
+
+
+def local_wheels(order: Order, store: Store, report: Reporter) -> dict[tuple[str, Platform], tuple[Wheel, ...]]:
+    """Return the wheels of people's own packages, of the steps and platforms that have any, built as they stand now.
+
+    Errors: `BuildError`, `StoreError`.
+    """
+    pairs = [(name, platform) for name in order.steps for platform in order.platforms]
+    environments = {(name, platform): order.lock.steps[name].environments[platform] for name, platform in pairs}
+    if not any(environment.local for environment in environments.values()):
+        return {}
+    from repro_env.build.local import LocalBuilds  # noqa: PLC0415 - what most projects do without
+
+    builds = LocalBuilds(order.lock, order.root, store, report)
+    return {
+        (name, platform): builds.wheels(environment, order.lock.steps[name].python)
+        for (name, platform), environment in environments.items()
+        if environment.local
+    }
 
 
 def name_images(built: Sequence[Built], platforms: Sequence[Platform], store: Store) -> None:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from repro_env.build.code import Code, CodeFile, code_layer, reading
 from repro_env.edges.report import Reporter
 from repro_env.image.oci import Image, is_complete, read_image, write_image
 from repro_env.image.store import Store, canonical_json
-from repro_env.lock.model import ImageRoot, Lock, LockedStep, Root
+from repro_env.lock.model import Environment, ImageRoot, Lock, LockedStep, Root, Wheel
 from repro_env.lock.places import IMAGE_ROOTS, expand, input_place, output_place, variable
 from repro_env.values import Digest, Platform
 
@@ -22,6 +23,7 @@ class Built:
     step: str
     platform: Platform
     environment: Digest
+    packaged: Digest  # the environment image with people's own packages on top; the same where there are none
     image: Digest
     reference: str
     size: int  # of the step image's layers, compressed, in bytes
@@ -38,10 +40,10 @@ class Builder:
     workers: int
     report: Reporter
 
-    def build(self, lock: Lock, step: LockedStep, platform: Platform, code: Code) -> Built:
+    def build(self, lock: Lock, step: LockedStep, platform: Platform, code: Code, local: Sequence[Wheel] = ()) -> Built:
         """Build a step's environment image, if it is not there, and its step image.
 
-        The layers of an image base need not be in the store.
+        `local` are the wheels of people's own packages. The layers of an image base need not be in the store.
 
         Errors: `BuildError`, `IntegrityError`, `StoreError`.
         """
@@ -54,11 +56,13 @@ class Builder:
 
             base = Assembler(self.store, self.workers, self.report).image(lock, step, platform)
             digest = write_image(base, self.store)
-        image = step_image(lock, step, platform, base, code=code, store=self.store)
+        packaged = self._with_local(base, step, platform, local)
+        image = step_image(lock, step, platform, packaged, code=code, store=self.store, local=local)
         return Built(
             step=step.name,
             platform=platform,
             environment=digest,
+            packaged=write_image(packaged, self.store) if local else digest,
             image=write_image(image, self.store),
             reference=f"{lock.project}/{step.name}",
             size=image.size,
@@ -66,6 +70,15 @@ class Builder:
             reused=reused,
             code=code,
         )
+
+    def _with_local(self, base: Image, step: LockedStep, platform: Platform, local: Sequence[Wheel]) -> Image:
+        """Return the environment image with people's own packages, which change more often, in a layer above it."""
+        if not local:
+            return base
+        from repro_env.build.environment import Assembler  # noqa: PLC0415 - what most rebuilds do without
+
+        layer = Assembler(self.store, self.workers, self.report).local_layer(local, step, platform)
+        return base.with_layers(layer)
 
 
 def is_built(lock: Lock, step: LockedStep, platform: Platform, store: Store) -> bool:
@@ -78,9 +91,18 @@ def is_built(lock: Lock, step: LockedStep, platform: Platform, store: Store) -> 
     return is_complete(store, recorded, elsewhere=beneath)
 
 
-def step_image(lock: Lock, step: LockedStep, platform: Platform, base: Image, *, code: Code, store: Store) -> Image:
+def step_image(
+    lock: Lock,
+    step: LockedStep,
+    platform: Platform,
+    base: Image,
+    *,
+    code: Code,
+    store: Store,
+    local: Sequence[Wheel] = (),
+) -> Image:
     """Return the environment image with the step's code, its slice of the lock and its command on top."""
-    layer = code_layer(code.files, canonical_json(step_document(lock, step, platform)), store)
+    layer = code_layer(code.files, canonical_json(step_document(lock, step, platform, local)), store)
     inputs, outputs = step_places(lock, step)
     named = {variable("INPUT", name): place for name, place in inputs.items()}
     named |= {variable("OUTPUT", name): place for name, place in outputs.items()}
@@ -106,9 +128,16 @@ def step_places(lock: Lock, step: LockedStep) -> tuple[dict[str, str], dict[str,
     return inputs, {name: output_place(IMAGE_ROOTS, path) for name, path in step.outputs.items()}
 
 
-def step_definition(lock: Lock, step: LockedStep, platform: Platform, files: Sequence[CodeFile]) -> Digest:
+def step_definition(
+    lock: Lock,
+    step: LockedStep,
+    platform: Platform,
+    files: Sequence[CodeFile],
+    local: Mapping[str, Digest] = MappingProxyType({}),
+) -> Digest:
     """Return the digest of all that a step is: its slice of the lock and its code, with or without an image.
 
+    `local` are the digests of the sources of people's own packages, by name.
     Errors: `BuildError` when a file of the code has vanished, `StoreError` when it cannot be read.
     """
     code = {}
@@ -116,11 +145,15 @@ def step_definition(lock: Lock, step: LockedStep, platform: Platform, files: Seq
         with reading(file.path):
             content = file.link or str(Digest.of(file.source.read_bytes()))
         code[file.path] = [content, file.executable]
-    return Digest.of(canonical_json({"step": step_document(lock, step, platform), "code": code}))
+    packages = {"packages": {name: str(digest) for name, digest in local.items()}} if local else {}
+    return Digest.of(canonical_json({"step": step_document(lock, step, platform), "code": code, **packages}))
 
 
-def step_document(lock: Lock, step: LockedStep, platform: Platform) -> dict[str, Any]:
-    """Return a step's slice of the lock as its image carries it: what was pinned, without where it came from."""
+def step_document(lock: Lock, step: LockedStep, platform: Platform, local: Sequence[Wheel] = ()) -> dict[str, Any]:
+    """Return a step's slice of the lock as its image carries it: what was pinned, without where it came from.
+
+    `local` are the wheels of people's own packages, which are not pinned but are in the image.
+    """
     environment = step.environments[platform]
     root = lock.bases[step.base].roots[platform]
     return {
@@ -133,9 +166,17 @@ def step_document(lock: Lock, step: LockedStep, platform: Platform) -> dict[str,
         "inputs": {name: str(lock.data[name].digest) if name in lock.data else "" for name in step.inputs},
         "outputs": dict(step.outputs),
         "network": step.network,
-        "wheels": [{"name": w.name, "version": w.version, "sha256": w.sha256.hex} for w in environment.wheels],
+        "wheels": [
+            {"name": w.name, "version": w.version, "sha256": w.sha256.hex} for w in (*environment.wheels, *local)
+        ],
+        **_sources_document(environment),
         **_root_document(root),
     }
+
+
+def _sources_document(environment: Environment) -> dict[str, Any]:
+    found = [{"name": one.name, "version": one.version, "sha256": one.sha256.hex} for one in environment.sources]
+    return {"sources": found} if found else {}
 
 
 def _root_document(root: Root) -> dict[str, Any]:

@@ -47,7 +47,7 @@ class Fetching:
 
     def have_wheels(self, lock: Lock, step: str, platform: Platform, store: Store, report: Reporter) -> None:
         """Have in the store the wheels of one step, for a runtime that needs no image."""
-        wheels = lock.steps[step].environments[platform].wheels
+        wheels = lock.steps[step].environments[platform].all_wheels
         wanted = [wanted_wheel(wheel, places=self._places, pages=self.http) for wheel in wheels]
         fetch_all(wanted, store=store, http=self.http, report=report)
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from repro_env import __version__
 from repro_env.build.code import CodeFile, copy_code, find_code
-from repro_env.build.images import warn_of_code
+from repro_env.build.images import Order, local_digests, local_wheels, warn_of_code
 from repro_env.build.native import Built, step_definition
 from repro_env.cli.build_command import built_steps
 from repro_env.cli.inputs import Inputs, Verifier
@@ -22,7 +22,7 @@ from repro_env.edges.report import Reporter
 from repro_env.errors import LockError
 from repro_env.image.oci import read_image
 from repro_env.image.store import Store
-from repro_env.lock.model import LockedStep
+from repro_env.lock.model import LockedStep, Wheel
 from repro_env.record.facts import git_state, host_facts
 from repro_env.record.model import RunRecord
 from repro_env.record.runs import OpenRun, list_runs, new_run_id, recording
@@ -49,6 +49,7 @@ class Prepared:
     inputs: Inputs
     code: Sequence[CodeFile]
     built: Built | None
+    local: Sequence[Wheel]  # of people's own packages, for a runtime that installs wheels
 
 
 class Run:
@@ -70,10 +71,18 @@ class Run:
         inputs = self._verifier.verify(self._step)
         built = self._build()
         if built is not None:
-            return Prepared(inputs, built.code.files, built)
+            return Prepared(inputs, built.code.files, built, ())
         code = find_code(self._step, self._lock, self._workspace.root)
         warn_of_code({self._step.name: code}, self._report)
-        return Prepared(inputs, code.files, built)
+        order = Order(
+            lock=self._lock,
+            steps=(self._step.name,),
+            platforms=(self._platform,),
+            root=self._workspace.root,
+            workers=1,
+        )
+        local = local_wheels(order, self._store, self._report)
+        return Prepared(inputs, code.files, built, local.get((self._step.name, self._platform), ()))
 
     def start(self, prepared: Prepared, arguments: Sequence[str] = ()) -> Finished:
         """Run the step to its end; `arguments` are appended to its command.
@@ -105,7 +114,7 @@ class Run:
             warn_missing_in_new(self._workspace, self._lock, built, self._store, self._report)
             return built[0]
         environment = self._step.environments[self._platform]
-        if not all(self._store.has(wheel.sha256, wheel.size) for wheel in environment.wheels):
+        if not all(self._store.has(wheel.sha256, wheel.size) for wheel in environment.all_wheels):
             from repro_env.cli.fetching import Fetching  # noqa: PLC0415 - urllib3, which a warm start does without
 
             fetching = Fetching(self._workspace)
@@ -114,9 +123,10 @@ class Run:
 
     def _plan(self, run: str, directory: Path, prepared: Prepared, arguments: Sequence[str]) -> RunPlan:
         image = image_for(self._runtime, prepared.built)
+        environment = self._step.environments[self._platform]
         return plan_run(
             self._step,
-            self._step.environments[self._platform],
+            replace(environment, wheels=tuple(sorted((*environment.installed, *prepared.local)))),
             run=run,
             project=self._lock.project,
             image=image,
@@ -141,7 +151,13 @@ class Run:
             runtime=self._runtime.name,
             environment=tuple(sorted(plan.variables)),
             lock=Digest.of((self._workspace.root / LOCK_FILE).read_bytes()),
-            definition=step_definition(self._lock, self._step, self._platform, prepared.code),
+            definition=step_definition(
+                self._lock,
+                self._step,
+                self._platform,
+                prepared.code,
+                local_digests(self._lock, self._step.name, self._platform, self._workspace.root, self._store),
+            ),
             image=built.image if built else None,
             environment_image=built.environment if built else None,
             inputs=prepared.inputs.recorded,
@@ -165,7 +181,7 @@ def image_for(runtime: Runtime, built: Built | None) -> Digest | None:
     """Return the image that a runtime starts from: the step's, the environment's, or none."""
     if built is None:
         return None
-    return built.image if runtime.needs is Needs.STEP_IMAGE else built.environment
+    return built.image if runtime.needs is Needs.STEP_IMAGE else built.packaged
 
 
 def this_platform(step: LockedStep) -> Platform:

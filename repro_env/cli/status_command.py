@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 import click
 
 from repro_env.build.code import find_code
+from repro_env.build.images import local_digests
 from repro_env.build.native import is_built, step_definition
 from repro_env.cli.project import LOCK_FILE, Workspace, open_workspace, read_lock, store_root
 from repro_env.errors import BuildError, LockError
@@ -72,7 +73,7 @@ def _rows(
         if lock is None or locked is None:
             rows.append(_unlocked(name, runs.last(name)))
             continue
-        why = _why_stale(workspace, lock, locked, runs, made)
+        why = _why_stale(workspace, lock, locked, runs, made, store)
         made[name] = runs.last_success(name) if not why else None
         rows.append(_row(lock, locked, runs.last(name), store, stale=name in changed, why=why))
     return rows
@@ -110,7 +111,12 @@ def _row(lock: Lock, step: LockedStep, last: RunRecord | None, store: Store, *, 
 
 
 def _why_stale(
-    workspace: Workspace, lock: Lock, step: LockedStep, runs: Runs, made: Mapping[str, RunRecord | None]
+    workspace: Workspace,
+    lock: Lock,
+    step: LockedStep,
+    runs: Runs,
+    made: Mapping[str, RunRecord | None],
+    store: Store,
 ) -> str:
     """Return why a step's outputs are not what running it now would make, or nothing if they are."""
     last = runs.last_success(step.name)
@@ -118,9 +124,10 @@ def _why_stale(
         return "never run"
     try:
         code = find_code(step, lock, workspace.root).files
+        local = local_digests(lock, step.name, _platform(step), workspace.root, store)
     except BuildError as error:
         return error.what
-    if step_definition(lock, step, _platform(step), code) != last.definition:
+    if step_definition(lock, step, _platform(step), code, local) != last.definition:
         return "code or lock changed"
     used = {found.name: (found.digest, found.run) for found in last.inputs}
     for name in step.inputs:

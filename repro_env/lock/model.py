@@ -217,7 +217,7 @@ class Environment:
 
     @property
     def installed(self) -> tuple[Wheel, ...]:
-        """The wheels in the environment's image: those pinned as such, and those that pinned sources gave, once built."""
+        """The wheels in the environment's image: those pinned as such, and those that pinned sources gave."""
         built = (source.built for source in self.sources if source.wheel is not None)
         return tuple(sorted((*self.wheels, *built)))
 
