@@ -47,12 +47,12 @@ def libraries_of_layer(store: Store, layer: Layer) -> LayerLibraries | None:
     known = recall_libraries(store, layer.digest)
     if known is not None or layer.media_type not in {GZIP, PLAIN} or not store.has(layer.digest):
         return known
-    try:
-        with files.os_errors(f"read the store at {store.root}"):
-            found = _Scan(store.blob(layer.digest), packed=layer.media_type == GZIP).libraries()
-    except _DAMAGES as error:
-        hint = "remove that blob from the store and build again"
-        raise IntegrityError(f"layer {layer.digest.short} is damaged", str(error), hint) from error
+    with store.reading(layer.digest, f"layer {layer.digest.short}") as path:
+        try:
+            with files.os_errors(f"read the store at {store.root}"):
+                found = _Scan(path, packed=layer.media_type == GZIP).libraries()
+        except _DAMAGES as error:
+            raise IntegrityError(f"layer {layer.digest.short} is damaged", str(error)) from error
     remember_libraries(store, layer.digest, found)
     return found
 

@@ -154,14 +154,18 @@ def read_image(store: Store, digest: Digest) -> Image:
 
 
 def is_complete(store: Store, digest: Digest, *, elsewhere: Collection[Digest] = ()) -> bool:
-    """Whether an image, its config and all its layers are in the store, but for those that may be `elsewhere`."""
+    """Whether an image, its config and all its layers are in the store, but for those that may be `elsewhere`.
+
+    Layers are known by their sizes, the two documents by their content; one that is damaged does not count.
+    """
     try:
         if not store.has(digest):
             return False
         manifest = _document(store, digest)
         parts = [manifest["config"], *manifest["layers"]]
         wanted = [(Digest.parse(part["digest"]), part["size"]) for part in parts]
-        return all(blob in elsewhere or store.has(blob, size) for blob, size in wanted)
+        here = all(blob in elsewhere or store.has(blob, size) for blob, size in wanted)
+        return here and bool(_document(store, wanted[0][0]))
     except (IntegrityError, KeyError, TypeError, ValueError):
         return False
 

@@ -81,9 +81,13 @@ def python_layer(interpreter: Interpreter, store: Store) -> Layer:
     known = _recall(store, key)
     if known is not None:
         return known
-    with os_errors(f"unpack {interpreter.file}"), tempfile.TemporaryFile(dir=store.temporary) as spool:
+    with (
+        os_errors(f"unpack {interpreter.file}"),
+        store.reading(interpreter.sha256, interpreter.file) as archive,
+        tempfile.TemporaryFile(dir=store.temporary) as spool,
+    ):
         try:
-            entries = _read(store.blob(interpreter.sha256), spool)
+            entries = _read(archive, spool)
             _check_whole(entries, interpreter)
         except IntegrityError as error:
             raise IntegrityError(f"{interpreter.file} is not a usable interpreter", error.what) from error

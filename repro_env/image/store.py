@@ -14,6 +14,7 @@ killed leaves nothing but a temporary file.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import secrets
@@ -78,21 +79,51 @@ class Store:
 
     def read(self, digest: Digest) -> bytes:
         """Return a small blob's content, checked. Errors: `StoreError` if absent, `IntegrityError` if damaged."""
-        with files.os_errors(f"read the store at {self.root}"):
+        with self.reading(digest, str(digest)) as path, files.os_errors(f"read the store at {self.root}"):
             try:
-                data = self.blob(digest).read_bytes()
+                data = path.read_bytes()
             except FileNotFoundError as error:
-                raise StoreError(f"the store has no {digest}", str(self.blob(digest))) from error
-        if Digest.of(data) != digest:
-            raise IntegrityError(
-                f"the store's {digest} is damaged", str(self.blob(digest)), "remove that file and run again"
-            )
+                raise StoreError(f"the store has no {digest}", str(path)) from error
+            if Digest.of(data) != digest:
+                raise IntegrityError(f"{path} holds other bytes")
         return data
 
+    @contextlib.contextmanager
+    def reading(self, digest: Digest, name: str) -> Iterator[Path]:
+        """Give a blob's path to a reader who sees damage as `IntegrityError`. `name` is what people know the blob by.
+
+        Where the blob itself is what is wrong, it is removed, so that it is had again, and the error says so.
+        """
+        try:
+            yield self.blob(digest)
+        except IntegrityError as error:
+            if not self._discard_damaged(digest):
+                raise
+            path = self.blob(digest)
+            removed = "that file was removed: run again, and it is downloaded or made anew"
+            hint = "remove that file and run again" if path.exists() else removed
+            raise IntegrityError(f"the store's copy of {name} is damaged", str(path), hint) from error
+
+    def _discard_damaged(self, digest: Digest) -> bool:
+        """Say whether a blob's bytes are not what its name says, and remove it then, where that is allowed."""
+        path = self.blob(digest)
+        damaged = False
+        with contextlib.suppress(OSError), path.open("rb") as stream:
+            damaged = hashlib.file_digest(stream, "sha256").hexdigest() != digest.hex
+            # Another process may have put a sound one in its place meanwhile.
+            if damaged and os.path.samestat(os.fstat(stream.fileno()), path.stat()):
+                path.unlink()
+        return damaged
+
     def add(self, data: bytes) -> Digest:
-        """Keep these bytes and return their digest."""
+        """Keep these bytes, which are few, and return their digest. A damaged blob of that name is replaced."""
         digest = Digest.of(data)
-        if not self.has(digest, len(data)):
+        with files.os_errors(f"read the store at {self.root}"):
+            try:
+                known = self.blob(digest).read_bytes()
+            except FileNotFoundError:
+                known = None
+        if known != data:
             with self.writing() as (stream, keep):
                 stream.write(data)
                 keep(digest)

@@ -41,7 +41,8 @@ def unpack_layer(store: Store, layer: Layer) -> Path:
         return tree
     with files.os_errors(f"unpack into the store at {store.root}"), _making(store, tree) as temporary:
         if temporary is not None:
-            _unpack(store, layer, temporary)
+            with store.reading(layer.digest, f"layer {layer.digest.short}"):
+                _unpack(store, layer, temporary)
     return tree
 
 
@@ -106,13 +107,10 @@ def _unpack(store: Store, layer: Layer, root: Path) -> None:
                 _Unpacker(root).unpack(archive)
             hashing.drain()
     except DAMAGES as error:
-        raise IntegrityError(f"layer {layer.digest.short} is damaged", str(error), _DAMAGED_HINT) from error
+        raise IntegrityError(f"layer {layer.digest.short} is damaged", str(error)) from error
     if hashing.digest() != layer.diff_id:
         why = f"it unpacks to {hashing.digest()} where {layer.diff_id} was expected"
-        raise IntegrityError(f"layer {layer.digest.short} is damaged", why, _DAMAGED_HINT)
-
-
-_DAMAGED_HINT = "remove that blob from the store and build again"
+        raise IntegrityError(f"layer {layer.digest.short} is damaged", why)
 
 
 @contextlib.contextmanager

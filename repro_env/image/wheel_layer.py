@@ -61,7 +61,8 @@ def _make(wheels: Sequence[Wheel], python: PythonVersion, store: Store, comment:
     with contextlib.ExitStack() as stack:
         files: dict[str, tuple[Installed, Archive]] = {}
         for wheel in sorted(wheels):
-            archive = stack.enter_context(open_wheel(store.blob(wheel.sha256), wheel.file))
+            path = stack.enter_context(store.reading(wheel.sha256, wheel.file))
+            archive = stack.enter_context(open_wheel(path, wheel.file))
             for file in plan(archive, python):
                 _claim(files, file, archive)
         with store.writing() as (stream, keep):

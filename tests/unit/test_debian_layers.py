@@ -261,7 +261,7 @@ def test_a_damaged_package_is_named(store: Store) -> None:
     good, other = make_deb("a", files={"x": b"1"}), make_deb("b", files={"y": b"1"})
     root = root_of(store, [good, other])
     store.blob(Digest.of(other.data)).write_bytes(other.data[:-1])
-    with pytest.raises(IntegrityError, match="the store's copy of b is damaged"):
+    with pytest.raises(IntegrityError, match=r"the store's copy of b 1\.0-1 is damaged"):
         build_base_layers(root, store)
     assert not list(store.temporary.iterdir())
 

@@ -54,6 +54,32 @@ def test_what_was_added_is_there(store: Store) -> None:
     assert list(store.temporary.iterdir()) == []
 
 
+def test_a_damaged_blob_is_removed_when_it_is_read(store: Store) -> None:
+    digest = store.add(b"content")
+    store.blob(digest).write_bytes(b"c0ntent")
+    with pytest.raises(IntegrityError, match="is damaged") as caught:
+        store.read(digest)
+    assert "was removed: run again" in caught.value.hint
+    assert not store.has(digest)
+    assert store.add(b"content") == digest
+
+
+def test_a_damaged_document_is_replaced_when_it_is_made_again(store: Store) -> None:
+    digest = store.add(b"content")
+    store.blob(digest).write_bytes(b"c0ntent")
+    store.add(b"content")
+    assert store.read(digest) == b"content"
+
+
+def test_a_sound_blob_stays_whatever_its_reader_says_of_it(store: Store) -> None:
+    digest = store.add(b"content")
+    with pytest.raises(IntegrityError, match="no wheel"), store.reading(digest, "x.whl"):
+        raise IntegrityError("it is no wheel")
+    with pytest.raises(IntegrityError, match="no wheel"), store.reading(Digest.of(b"absent"), "x.whl"):
+        raise IntegrityError("it is no wheel")
+    assert store.read(digest) == b"content"
+
+
 def test_opening_again_changes_nothing(store: Store) -> None:
     store.name("a", descriptor("1"))
     again = Store(store.root)

@@ -86,9 +86,13 @@ def _build(packages: Sequence[DebianPackage], plan: Mapping[int, str], store: St
 def _read(packages: Sequence[DebianPackage], store: Store, spools: Spools, workers: int) -> list[Deb]:
     """Read the packages at once, the largest first, and return them by name. No byte depends on how many at once."""
     largest_first = sorted(packages, key=lambda package: (-package.size, package.name))
+
+    def read(package: DebianPackage) -> Deb:
+        with store.reading(package.sha256, f"{package.name} {package.version}") as path:
+            return read_deb(package, path, spools)
+
     with ThreadPoolExecutor(workers) as pool:
-        debs = pool.map(lambda package: read_deb(package, store.blob(package.sha256), spools), largest_first)
-        return sorted(debs, key=lambda deb: deb.name)
+        return sorted(pool.map(read, largest_first), key=lambda deb: deb.name)
 
 
 def _fill(tree: Tree, place: int, debs: Sequence[Deb]) -> None:
