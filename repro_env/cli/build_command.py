@@ -127,9 +127,11 @@ def built_steps(
 
 
 def _table(built: Sequence[Built], store: Store, seconds: float) -> str:
-    width = max(len(one.step) for one in built)
+    several = len({one.platform for one in built}) > 1
+    names = {one: f"{one.step} {one.platform}" if several else one.step for one in built}
+    width = max(map(len, names.values()))
     lines = [
-        f"{one.step:<{width}}  {one.image}  {format_size(one.size)} in {one.layers} layers, code {_code(one.code)}"
+        f"{names[one]:<{width}}  {one.image}  {format_size(one.size)} in {one.layers} layers, code {_code(one.code)}"
         + ("" if one.reused else ", environment built")
         for one in built
     ]

@@ -63,6 +63,11 @@ class Credentials:
         """Return that nothing better is known: what there is was sent with the first request."""
         return False
 
+    def denied_hint(self, url: str) -> str:
+        """Return where a user name and password can be put."""
+        host = urlsplit(url).hostname
+        return f"put the user name and password for {host} in ~/.netrc, or in the variables that uv reads"
+
     def _learn(self, index: Index, environ: Mapping[str, str]) -> None:
         try:
             parts = urlsplit(index.url)

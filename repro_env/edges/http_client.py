@@ -70,6 +70,9 @@ class Authority(Protocol):
         `sent` is the header that was refused. What has to be asked of others for it goes through `client`.
         """
 
+    def denied_hint(self, url: str) -> str:
+        """Return what a person can do who was refused at this URL."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
@@ -253,7 +256,8 @@ class HttpClient:
     def _refused(self, response: urllib3.BaseHTTPResponse, url: str, method: str) -> FetchError:
         response.close()
         after = _retry_after(response.headers.get("Retry-After", ""))
-        return status_failure(response.status, response.reason or "", url, after, method=method)
+        hint = self._authority.denied_hint(url)
+        return status_failure(response.status, response.reason or "", url, after, method=method, denied_hint=hint)
 
     def _once(
         self,

@@ -18,7 +18,6 @@ _UNREACHABLE_ATTEMPTS = 2
 _OFFLINE_HINT = "check the network, the proxy variables (HTTPS_PROXY, NO_PROXY) and that the address is right"
 _STALLED_HINT = "run the same command again: what was downloaded is kept and goes on from there"
 _CERTIFICATE_HINT = "if your network has its own certificate authority, let SSL_CERT_FILE name its certificate bundle"
-_CREDENTIALS_HINT = "put the user name and password for {host} in ~/.netrc, or in the variables that uv reads"
 
 
 class TransientError(FetchError):
@@ -58,15 +57,20 @@ def may_pass(status: int) -> bool:
     return status in _TRANSIENT
 
 
-def status_failure(status: int, reason: str, url: str, after: float | None, *, method: str = "GET") -> FetchError:
-    """Return the error for an answer that is not the content; `after` is the server's `Retry-After` in seconds."""
+def status_failure(
+    status: int, reason: str, url: str, after: float | None, *, method: str = "GET", denied_hint: str = ""
+) -> FetchError:
+    """Return the error for an answer that is not the content; `after` is the server's `Retry-After` in seconds.
+
+    `denied_hint` is what to do where the server wants to know who asks.
+    """
     what = f"cannot {verb(method)} {strip_credentials(url)}"
     host = urlsplit(url).hostname or ""
     why = f"{host} answered {status} {reason}".rstrip()
     if status in _ABSENT:
         return NotFoundError(what, why)
     if status in _DENIED:
-        return FetchError(what, why, _CREDENTIALS_HINT.format(host=host))
+        return FetchError(what, why, denied_hint)
     if status == _PROXY_DENIED:
         return FetchError(what, why, "put the proxy's user name and password in HTTPS_PROXY")
     if status in _TRANSIENT:

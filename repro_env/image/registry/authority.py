@@ -87,6 +87,10 @@ class RegistryAuthority:
             door.headers[self._key(challenge, url)] = header
             return True
 
+    def denied_hint(self, url: str) -> str:
+        """Return how to log in."""
+        return DENIED_HINT.format(registry=self._door(*urlsplit(url)[:2]).registry)
+
     def _door(self, scheme: str, host: str) -> _Door:
         with self._making:
             registry = DOCKER_HUB if host == HUB_HOST else host
