@@ -149,16 +149,21 @@ class Store:
     # What was worked out once
 
     def recall(self, kind: str, key: str) -> Any | None:
-        """Return the JSON document remembered under `kind` and `key`, or None where there is none or it is no JSON."""
+        """Return the JSON document remembered under `kind` and `key`, or None where there is none or it is damaged."""
         with files.os_errors(f"read the store at {self.root}"):
             try:
-                return json.loads((self.root / "derived" / kind / f"{key}.json").read_bytes())
-            except (FileNotFoundError, ValueError):
+                data = self._derived(kind, key).read_bytes()
+            except FileNotFoundError:
                 return None
+        text = data[len(_seal(b"")) : -1]
+        return json.loads(text) if data == _sealed(text) else None
 
     def remember(self, kind: str, key: str, document: Mapping[str, Any]) -> None:
         """Keep a JSON document that was worked out, to be recalled later. It can always be worked out again."""
-        files.write_atomically(self.root / "derived" / kind / f"{key}.json", canonical_json(document))
+        files.write_atomically(self._derived(kind, key), _sealed(canonical_json(document)))
+
+    def _derived(self, kind: str, key: str) -> Path:
+        return self.root / "derived" / kind / f"{key}.json"
 
     # The layout's index
 
@@ -206,6 +211,15 @@ class Store:
                 with contextlib.suppress(OSError):
                     if path.lstat().st_mtime < oldest:
                         files.remove_tree(path)
+
+
+def _seal(text: bytes) -> bytes:
+    return b'{"sha256":"%s","document":' % hashlib.sha256(text).hexdigest().encode()
+
+
+def _sealed(text: bytes) -> bytes:
+    """Return a document with its own digest before it: a layer's digests and names decide what an image is."""
+    return _seal(text) + text + b"}"
 
 
 def _reference(manifest: Mapping[str, Any]) -> str:

@@ -16,11 +16,12 @@ import random
 import signal
 import subprocess
 import sys
+import tarfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from debmaker import Made, make_deb, make_library
+from debmaker import Entry, Made, make_deb, make_library
 from loopback import write_simple_index
 from projects import PYTHON, Answer, OnDisk
 from wheelmaker import WheelRecipe, make_wheel
@@ -44,31 +45,32 @@ path = "raw.csv"
 [step.clean]
 base = "slim"
 python = "{PYTHON}"
-command = ["python", "clean.py", "{{data.raw}}", "{{output.table}}"]
+command = ["sh", "clean.sh", "{{data.raw}}", "{{output.table}}"]
 dependencies = ["small", "large"]
 inputs = ["raw"]
 outputs = {{ table = "build/table.csv" }}
-code = ["clean.py"]
+code = ["clean.sh"]
 
 [step.count]
 base = "slim"
 python = "{PYTHON}"
-command = ["python", "count.py"]
+command = ["sh", "count.sh"]
 dependencies = ["small<2"]
 inputs = ["clean.table"]
 outputs = {{ number = "build/number.txt" }}
-code = ["count.py"]
+code = ["count.sh"]
 """
 
 CLEAN = """\
-import pathlib, sys, time, small, large
-source, target = map(pathlib.Path, sys.argv[1:3])
-print("cleaning", flush=True)
-time.sleep(float(source.read_text()))
-target.write_text(small.__version__)
+echo cleaning
+sleep "$(cat "$1")"
+cat "$1" > "$2"
 """
 
-COUNT = "import os, pathlib\npathlib.Path(os.environ['REPRO_OUTPUT_NUMBER']).write_text('1')\n"
+COUNT = 'cat "$REPRO_INPUT_CLEAN_TABLE" > "$REPRO_OUTPUT_NUMBER"\n'
+
+BUSYBOX = Path("/bin/busybox")
+"""A static program that is a whole system: with it, the image runs in bwrap."""
 
 PLATFORM = Platform("amd64")
 SERVED = "served"
@@ -135,8 +137,8 @@ def make_pipeline(directory: Path, url: str) -> Pipeline:
     disk = OnDisk(directory / "robust", env)
     disk.write("repro.toml", TEXT)
     disk.write("raw.csv", "0")
-    disk.write("clean.py", CLEAN)
-    disk.write("count.py", COUNT)
+    disk.write("clean.sh", CLEAN)
+    disk.write("count.sh", COUNT)
     lock = disk.lock()
     small1, small2, large = (_pinned(wheel, url) for wheel in wheels)
     chosen = {"clean": (large, small2), "count": (small1,)}
@@ -177,8 +179,17 @@ def _small(served: Path, version: str) -> Path:
 def _make_debs() -> Sequence[Made]:
     library = {"usr/lib/x86_64-linux-gnu/libx.so.1": make_library("libx.so.1") + bytes(1 << 20)}
     documents = {f"usr/share/doc/base/{number}.txt": b"words\n" * 20 for number in range(300)}
-    release = {"etc/os-release": b'ID=debian\nVERSION_ID="12"\n', "usr/bin/true": b"#!/bin/sh\n"}
-    return [make_deb("base-files", "12.4", files={**release, **documents}), make_deb("libx1", files=library)]
+    release = {"etc/os-release": b'ID=debian\nVERSION_ID="12"\n'}
+    return [
+        make_deb("base-files", "12.4", files={**release, **documents}),
+        make_deb("libx1", files=library),
+        *([make_deb("system", files=_system())] if BUSYBOX.exists() else []),
+    ]
+
+
+def _system() -> Mapping[str, bytes | Entry]:
+    links = {f"usr/bin/{name}": Entry(kind=tarfile.SYMTYPE, link="busybox") for name in ("sh", "cat", "sleep", "env")}
+    return {"usr/bin/busybox": Entry(content=BUSYBOX.read_bytes(), mode=0o755), **links}
 
 
 def _pinned(path: Path, url: str) -> Wheel:

@@ -144,6 +144,14 @@ def test_what_is_remembered_is_recalled(store: Store) -> None:
     assert store.recall("other", "key") is None
 
 
+def test_a_document_that_was_changed_is_not_recalled(store: Store) -> None:
+    store.remember("kind", "key", {"digest": "abc"})
+    path = store.root / "derived/kind/key.json"
+    assert json.loads(path.read_bytes())["document"] == {"digest": "abc"}
+    path.write_bytes(path.read_bytes().replace(b"abc", b"abd"))
+    assert store.recall("kind", "key") is None
+
+
 @pytest.mark.parametrize("text", [b"", b"{", b"\xff", b'{"a":1'])
 def test_what_is_damaged_is_not_recalled(store: Store, text: bytes) -> None:
     store.remember("kind", "key", {"a": 1})
