@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from repro_env.build.bytecode import compiled_layers
+from repro_env.build.compiling import Compiler
 from repro_env.build.interpreter import interpreter_layer
 from repro_env.build.layout import group_wheels
 from repro_env.edges.report import Reporter
@@ -16,7 +18,7 @@ from repro_env.image.oci import Image
 from repro_env.image.python_archive import python_layer
 from repro_env.image.store import Store
 from repro_env.image.wheel_layer import WheelLayer, merge_paths, wheel_layer
-from repro_env.lock.model import Environment, ImageRoot, Lock, LockedStep, Root, Wheel
+from repro_env.lock.model import DebianRoot, Environment, ImageRoot, Lock, LockedStep, Root, Wheel
 from repro_env.lock.places import ENVIRONMENT, INTERPRETER
 from repro_env.values import Platform, PythonVersion
 
@@ -41,9 +43,21 @@ class Assembler:
             packages = self._wheel_layers(environment, step.python, pool)
         program = _program(step.python, environment, root)
         interpreter = interpreter_layer(step.python, environment.interpreter, self.store, program=program)
+        standing = (*beneath.result(), *brought.result())
+        if step.bytecode:
+            compiler = Compiler(
+                version=environment.interpreter,
+                program=program,
+                platform=platform,
+                layers=standing,
+                store=self.store,
+                workers=self.workers,
+            )
+            own = standing if isinstance(root, DebianRoot) else brought.result()
+            packages = self._with_bytecode(own, packages, compiler)
         return Image(
             platform=platform,
-            layers=(*beneath.result(), *brought.result(), interpreter, *packages),
+            layers=(*standing, interpreter, *packages),
             env=_variables(root),
             command=("python",),
             user=root.user if isinstance(root, ImageRoot) else "",
@@ -54,6 +68,19 @@ class Assembler:
 
     def _brought_layers(self, environment: Environment) -> tuple[Layer, ...]:
         return () if environment.archive is None else (python_layer(environment.archive, self.store),)
+
+    def _with_bytecode(
+        self, standard: Sequence[Layer], packages: Sequence[Layer], compiler: Compiler
+    ) -> tuple[Layer, ...]:
+        """Return the packages' layers with those of byte code: a layer's own after it, what changes most at the end.
+
+        `standard` are layers of which the standard library may be compiled, too.
+        """
+        bytecode = compiled_layers((*standard, *packages), compiler, self.store, self.report)
+        first = [bytecode.beside[layer.diff_id] for layer in standard if layer.diff_id in bytecode.beside]
+        pairs = [(layer, bytecode.beside.get(layer.diff_id)) for layer in packages]
+        stacked = [one for pair in pairs for one in pair if one is not None]
+        return (*first, *stacked, *([bytecode.together] if bytecode.together else []))
 
     def _wheel_layers(
         self, environment: Environment, python: PythonVersion, pool: ThreadPoolExecutor

