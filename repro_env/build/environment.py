@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from repro_env.build.bytecode import compiled_layers
 from repro_env.build.compiling import Compiler
 from repro_env.build.interpreter import interpreter_layer
-from repro_env.build.layout import group_wheels
+from repro_env.build.layout import group_wheels, most_alone
 from repro_env.edges.report import Reporter
 from repro_env.image.base import base_image_layers
 from repro_env.image.debian import build_base_layers
@@ -40,7 +40,7 @@ class Assembler:
         with ThreadPoolExecutor(self.workers, thread_name_prefix="layer") as pool:
             beneath = pool.submit(self._base_layers, root)
             brought = pool.submit(self._brought_layers, environment)
-            packages = self._wheel_layers(environment, step.python, pool)
+            packages = self._wheel_layers(environment, step, root, pool)
         program = _program(step.python, environment, root)
         interpreter = interpreter_layer(step.python, environment.interpreter, self.store, program=program)
         standing = (*beneath.result(), *brought.result())
@@ -83,10 +83,11 @@ class Assembler:
         return (*first, *stacked, *([bytecode.together] if bytecode.together else []))
 
     def _wheel_layers(
-        self, environment: Environment, python: PythonVersion, pool: ThreadPoolExecutor
+        self, environment: Environment, step: LockedStep, root: Root, pool: ThreadPoolExecutor
     ) -> tuple[Layer, ...]:
         """Make the layers of an environment's wheels, the largest first, and check that none writes over another."""
-        layers = self._packages(environment, python, pool)
+        groups = _groups(environment.installed, most_alone(root, bytecode=step.bytecode))
+        layers = self._packages(groups, environment, step.python, pool)
         merge_paths(layers)
         return tuple(layer.layer for layer in layers)
 
@@ -98,13 +99,15 @@ class Assembler:
         environment = step.environments[platform]
         comment = ", ".join(f"{wheel.name} {wheel.version}" for wheel in wheels)
         made = wheel_layer(wheels, step.python, self.store, layout=environment.layout, comment=comment)
+        groups = _groups(environment.installed, most_alone(None, bytecode=step.bytecode))
         with ThreadPoolExecutor(self.workers, thread_name_prefix="layer") as pool:
-            merge_paths([*self._packages(environment, step.python, pool), made])
+            merge_paths([*self._packages(groups, environment, step.python, pool), made])
         return made.layer
 
-    def _packages(self, environment: Environment, python: PythonVersion, pool: ThreadPoolExecutor) -> list[WheelLayer]:
-        groups = _groups(environment.installed)
-        with self.report.task("making layers", sum(wheel.size for wheel in environment.installed)) as task:
+    def _packages(
+        self, groups: Sequence[_Group], environment: Environment, python: PythonVersion, pool: ThreadPoolExecutor
+    ) -> list[WheelLayer]:
+        with self.report.task("making layers", sum(group.size for group in groups)) as task:
 
             def make(group: _Group) -> WheelLayer:
                 made = wheel_layer(group.wheels, python, self.store, layout=environment.layout, comment=group.comment)
@@ -145,7 +148,7 @@ class _Group:
         return ", ".join(f"{wheel.name} {wheel.version}" for wheel in self.wheels)
 
 
-def _groups(wheels: tuple[Wheel, ...]) -> list[_Group]:
-    alone, bundle = group_wheels(wheels)
+def _groups(wheels: tuple[Wheel, ...], most: int) -> list[_Group]:
+    alone, bundle = group_wheels(wheels, most)
     groups = [_Group((wheel,)) for wheel in alone]
     return [*groups, _Group(bundle)] if bundle else groups

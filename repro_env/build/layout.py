@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from repro_env.lock.model import Wheel
+from repro_env.lock.model import ImageRoot, Root, Wheel
 
 ALONE_FROM = 4 << 20
 """A wheel of this many bytes or more is a layer of its own."""
@@ -16,18 +16,30 @@ ALONE_FROM = 4 << 20
 MOST_LAYERS = 100
 """Of a whole image: most runtimes stop at 127, and pushes slow down well before."""
 
-_OTHERS = 8  # base, interpreter, bundle and code layers, with room to spare
+_DEBIAN_LAYERS = 3  # what a base of Debian packages has at most
+_OTHERS = 6  # an interpreter, the virtual environment, the bundle, people's own packages, the code; and one to spare
+_COMPILED = 4  # byte code of a base's layers or of an interpreter, and of what stands together
 
 
-def group_wheels(wheels: Iterable[Wheel]) -> tuple[tuple[Wheel, ...], tuple[Wheel, ...]]:
+def most_alone(root: Root | None, *, bytecode: bool) -> int:
+    """Return how many wheels may stand alone in an image on this base; with byte code each may come with a layer of it.
+
+    Without a base, it is one of Debian packages.
+    """
+    beneath = len(root.layers) if isinstance(root, ImageRoot) else _DEBIAN_LAYERS
+    left = MOST_LAYERS - beneath - _OTHERS
+    return max((left - _COMPILED) // 2 if bytecode else left, 0)
+
+
+def group_wheels(wheels: Iterable[Wheel], most: int) -> tuple[tuple[Wheel, ...], tuple[Wheel, ...]]:
     """Return the wheels that stand alone, by name, and those that share the bundle.
 
-    Where more stand alone than an image may hold, the threshold doubles until they fit.
+    Where more than `most` would stand alone, the threshold doubles until they fit.
     """
     ordered = tuple(sorted(wheels))
     threshold = ALONE_FROM
     while True:
         alone = tuple(wheel for wheel in ordered if wheel.size >= threshold)
-        if len(alone) <= MOST_LAYERS - _OTHERS:
+        if len(alone) <= most:
             return alone, tuple(wheel for wheel in ordered if wheel.size < threshold)
         threshold *= 2

@@ -5,15 +5,20 @@ from __future__ import annotations
 import random
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from layers import read_layer
+from locks import image_root, root
 
 from repro_env.build.interpreter import interpreter_layer
-from repro_env.build.layout import ALONE_FROM, MOST_LAYERS, group_wheels
+from repro_env.build.layout import ALONE_FROM, MOST_LAYERS, group_wheels, most_alone
 from repro_env.image.store import Store
 from repro_env.lock.model import Wheel
 from repro_env.values import Digest, PythonVersion
+
+
+MOST = most_alone(None, bytecode=False)
 
 
 def wheel(name: str, size: int) -> Wheel:
@@ -23,30 +28,40 @@ def wheel(name: str, size: int) -> Wheel:
 
 def test_large_wheels_stand_alone_in_the_order_of_names() -> None:
     wheels = [wheel("c", ALONE_FROM), wheel("b", ALONE_FROM - 1), wheel("a", 10 * ALONE_FROM), wheel("d", 0)]
-    alone, bundle = group_wheels(wheels)
+    alone, bundle = group_wheels(wheels, MOST)
     assert [each.name for each in alone] == ["a", "c"]
     assert [each.name for each in bundle] == ["b", "d"]
 
 
 def test_no_wheels_no_groups() -> None:
-    assert group_wheels([]) == ((), ())
+    assert group_wheels([], MOST) == ((), ())
 
 
 def test_adding_a_package_moves_no_other() -> None:
     chance = random.Random(6)
     wheels = [wheel(f"p{number:02}", chance.randrange(3 * ALONE_FROM)) for number in range(60)]
     for added in wheels:
-        before, _ = group_wheels(each for each in wheels if each is not added)
-        after, _ = group_wheels(wheels)
+        before, _ = group_wheels((each for each in wheels if each is not added), MOST)
+        after, _ = group_wheels(wheels, MOST)
         assert [each for each in after if each is not added] == list(before)
 
 
 def test_more_than_an_image_holds_raises_the_threshold() -> None:
     wheels = [wheel(f"p{number:03}", ALONE_FROM + number) for number in range(150)]
-    alone, bundle = group_wheels([*wheels, wheel("huge", 100 * ALONE_FROM)])
+    alone, bundle = group_wheels([*wheels, wheel("huge", 100 * ALONE_FROM)], MOST)
     assert [each.name for each in alone] == ["huge"]
     assert len(bundle) == 150
-    assert len(group_wheels(wheels[: MOST_LAYERS - 8])[0]) == MOST_LAYERS - 8
+    assert len(group_wheels(wheels[:MOST], MOST)[0]) == MOST
+    assert group_wheels(wheels, 0) == ((), tuple(wheels))
+
+
+def test_the_layers_of_the_base_and_of_byte_code_count() -> None:
+    thirty = replace(image_root(), layers=image_root().layers * 15)
+    full = replace(image_root(), layers=image_root().layers * 60)
+    assert most_alone(None, bytecode=False) == most_alone(root(), bytecode=False) == MOST
+    assert most_alone(thirty, bytecode=False) == MOST - 27
+    assert 2 * most_alone(thirty, bytecode=True) + 30 < MOST_LAYERS
+    assert most_alone(full, bytecode=True) == most_alone(full, bytecode=False) == 0
 
 
 def test_the_interpreter_layer_is_a_virtual_environment(store: Store, tmp_path: Path) -> None:
