@@ -10,25 +10,37 @@ from repro_env.cli.running import Finished, Run
 from repro_env.edges.report import Reporter
 from repro_env.image.store import Store
 from repro_env.record.runs import document
+from repro_env.verify.findings import check_allowed
 
 
 @click.command("exec")
 @click.argument("step")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[-- ARGS]...")
 @click.option("--runtime", default="", metavar="NAME", help="bwrap, podman, docker or venv; by default the best here.")
+@click.option("--allow", multiple=True, metavar="NAME", help="Let this check of the machine fail, and record that.")
 @click.option("--json", "as_json", is_flag=True, help="Print the run's record to standard error at the end.")
 @click.pass_context
-def command(context: click.Context, *, step: str, arguments: tuple[str, ...], runtime: str, as_json: bool) -> None:
+def command(
+    context: click.Context,
+    *,
+    step: str,
+    arguments: tuple[str, ...],
+    runtime: str,
+    allow: tuple[str, ...],
+    as_json: bool,
+) -> None:
     """Run one step in its image and leave a record of it.
 
     The lock must be fresh, the data as it pins it, and the outputs of earlier steps as their runs left them; what is
-    not built is built. The step sees its inputs read-only, its place for outputs, the environment it declares, and no
-    network unless it says `network = true`. Its exit status is passed on; statuses 120 to 125 are repro's own.
+    not built is built. The machine must be what the step needs, as `repro verify` tells. The step sees its inputs
+    read-only, its place for outputs, the environment it declares, and no network unless it says `network = true`. Its
+    exit status is passed on; statuses 120 to 125 are repro's own.
     """
+    allowed = check_allowed(allow)
     workspace = open_workspace()
     workspace.check_steps((step,))
     with reporter(quiet=as_json) as report:
-        run = Run(workspace, step, Store(store_root()), report, runtime=runtime)
+        run = Run(workspace, step, Store(store_root()), report, runtime=runtime, allowed=allowed)
         prepared = run.prepare()
     finished = run.start(prepared, arguments)
     if as_json:

@@ -14,8 +14,10 @@ from repro_env.errors import ReproError, UsageError
 _COMMANDS = {
     "lock": "Pin every step: packages, base, data.",
     "build": "Build each step's image from the lock alone.",
-    "exec": "Verify a step's inputs, run it in its image, record it.",
+    "verify": "Compare this machine with what the steps need.",
+    "exec": "Verify machine and inputs, run a step in its image, record it.",
     "status": "Show what is locked, built, run and stale.",
+    "facts": "Print what this machine is: driver, GPUs, host.",
     "demo": "Lock, build and run a small real pipeline.",
 }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +15,7 @@ from repro_env.build.images import Order, local_digests, local_wheels, warn_of_c
 from repro_env.build.native import Built, step_definition
 from repro_env.cli.build_command import built_steps
 from repro_env.cli.inputs import Inputs, Verifier
+from repro_env.cli.machine import verify_machine
 from repro_env.cli.missing_report import warn_missing_in_new
 from repro_env.cli.project import LOCK_FILE, Workspace, fresh_lock
 from repro_env.edges import files, process
@@ -50,13 +51,24 @@ class Prepared:
     code: Sequence[CodeFile]
     built: Built | None
     local: Sequence[Wheel]  # of people's own packages, for a runtime that installs wheels
+    waived: tuple[str, ...]  # checks of the machine that failed and were allowed
 
 
 class Run:
     """A run in two parts: `prepare` checks and builds, with progress; `start` leaves the terminal to the step."""
 
-    def __init__(self, workspace: Workspace, step: str, store: Store, report: Reporter, *, runtime: str = "") -> None:
-        self._workspace, self._store, self._report = workspace, store, report
+    def __init__(
+        self,
+        workspace: Workspace,
+        step: str,
+        store: Store,
+        report: Reporter,
+        *,
+        runtime: str = "",
+        allowed: Collection[str] = (),
+    ) -> None:
+        """`allowed` are the names of findings that keep no run from starting."""
+        self._workspace, self._store, self._report, self._allowed = workspace, store, report, allowed
         self._lock = fresh_lock(workspace)
         self._step = self._lock.steps[step]
         self._platform = this_platform(self._step)
@@ -64,14 +76,15 @@ class Run:
         self._verifier = Verifier(workspace, self._lock, list_runs(workspace.root), report)
 
     def prepare(self) -> Prepared:
-        """Verify the step's inputs and have in the store what its runtime needs.
+        """Verify the machine and the step's inputs, and have in the store what its runtime needs.
 
         Errors: all that keeps the step from being started.
         """
+        waived = verify_machine(self._lock, self._step, self._workspace.root, self._allowed, self._report)
         inputs = self._verifier.verify(self._step)
         built = self._build()
         if built is not None:
-            return Prepared(inputs, built.code.files, built, ())
+            return Prepared(inputs, built.code.files, built, (), waived)
         code = find_code(self._step, self._lock, self._workspace.root)
         warn_of_code({self._step.name: code}, self._report)
         order = Order(
@@ -82,7 +95,7 @@ class Run:
             workers=1,
         )
         local = local_wheels(order, self._store, self._report)
-        return Prepared(inputs, code.files, built, local.get((self._step.name, self._platform), ()))
+        return Prepared(inputs, code.files, built, local.get((self._step.name, self._platform), ()), waived)
 
     def start(self, prepared: Prepared, arguments: Sequence[str] = ()) -> Finished:
         """Run the step to its end; `arguments` are appended to its command.
@@ -162,6 +175,7 @@ class Run:
             environment_image=built.environment if built else None,
             inputs=prepared.inputs.recorded,
             host=host_facts(),
+            waived=prepared.waived,
             git=git_state(self._workspace.root, process.run),
             program=__version__,
         )

@@ -70,7 +70,8 @@ class RunRecord:
     """One run.
 
     `exit_status` is as a shell gives it, 128+N for a `signal` N, and None before the end. `environment` is the names of
-    the variables the step was given. `image` and `environment_image` are None for a runtime that has none.
+    the variables the step was given. `image` and `environment_image` are None for a runtime that has none. `waived` are
+    the checks of the machine that failed and were allowed to.
     """
 
     id: str
@@ -92,6 +93,7 @@ class RunRecord:
     outputs: tuple[RecordedOutput, ...] = ()
     host: HostFacts | None = None
     git: GitState | None = None
+    waived: tuple[str, ...] = ()
     program: str = ""  # the version of repro that wrote it
 
     def to_dict(self) -> dict[str, Any]:
@@ -128,6 +130,7 @@ class RunRecord:
             outputs=door.many("outputs", _output),
             host=door.maybe("host", _host),
             git=door.maybe("git", _git),
+            waived=door.maybe("waived", _texts) or (),
             program=door.text("program"),
         )
 
@@ -188,6 +191,10 @@ def _expect(value: object, kind: type[_Value], words: str) -> _Value:
 
 def _text(value: object) -> str:
     return _expect(value, str, "a string")
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    return tuple(map(_text, _list(value)))
 
 
 def _number(value: object) -> int:

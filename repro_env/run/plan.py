@@ -143,6 +143,7 @@ def plan_run(
         inputs=tuple(Mount(source=entry.source, target=seen[entry.name]) for entry in inputs),
         output=output,
         user=user,
+        shared_memory=max(SHARED_MEMORY, step.host.shm if step.host else 0),
     )
 
 

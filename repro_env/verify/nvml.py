@@ -71,8 +71,8 @@ def _why_missing(pynvml: Any, error: Any, root: Path) -> str:
     control, kernel = root / "dev/nvidiactl", _kernel_driver(root)
     code = error.value
     if code == pynvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH:
-        loaded = f" {kernel}" if kernel else ""
-        return f"driver and library versions differ: the kernel still has{loaded}, from before an update; restart"
+        loaded = kernel or "another version than libnvidia-ml.so.1"
+        return f"driver and library versions differ: the kernel still has {loaded}, from before an update; restart"
     if code == pynvml.NVML_ERROR_LIBRARY_NOT_FOUND:
         if control.exists() or kernel:
             return f"the library libnvidia-ml.so.1 is missing, while the kernel has driver {kernel}".rstrip()

@@ -49,6 +49,7 @@ FULL = RunRecord(
         system="Debian GNU/Linux 12", kernel="Linux 6.1", architecture="x86_64", processor="", cpus=2, memory=2**34
     ),
     git=GitState(commit="0" * 40, dirty=True),
+    waived=("memory", "driver"),
     program="0.1.0",
 )
 
@@ -112,6 +113,7 @@ def test_times_are_written_in_utc() -> None:
         ({"lock": "md5:00"}, "lock: expected sha256:HEX"),
         ({"outputs": [{"name": "table"}]}, r"outputs\[0\]: path is missing"),
         ({"git": {"commit": "0", "dirty": "no"}}, "git: dirty: expected true or false, found 'no'"),
+        ({"waived": [1]}, "waived: expected a string, found 1"),
         ({"host": []}, "host: expected an object, found list"),
     ],
 )

@@ -1,0 +1,99 @@
+"""`repro verify`: whether a machine is what steps need."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import click
+
+from repro_env.cli.machine import saved_machine, this_machine
+from repro_env.cli.project import fresh_lock, open_workspace
+from repro_env.errors import VerificationError
+from repro_env.verify.checks import check_step
+from repro_env.verify.findings import Finding, check_allowed
+
+_VERSION = 1
+
+Findings = Mapping[str, tuple[Finding, ...]]
+
+
+@click.command("verify")
+@click.argument("steps", nargs=-1)
+@click.option(
+    "--machine", default="", metavar="FILE", help="Judge the facts in FILE (`repro facts`) instead; - is stdin."
+)
+@click.option("--allow", multiple=True, metavar="NAME", help="Let this check fail. May be given again.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@click.pass_context
+def command(
+    context: click.Context, *, steps: tuple[str, ...], machine: str, allow: tuple[str, ...], as_json: bool
+) -> None:
+    """Compare this machine with what the steps need: all of them, or those named.
+
+    That is what [step.NAME.gpu] and [step.NAME.host] ask for, and what follows for the driver from the CUDA runtime
+    that is locked and from what the base's image requires. Exits with 9 if anything is not met.
+    """
+    allowed = check_allowed(allow)
+    workspace = open_workspace()
+    workspace.check_steps(steps)
+    lock = fresh_lock(workspace)
+    chosen = {name: lock.steps[name] for name in steps or workspace.project.steps}
+    gpus = any(step.gpu is not None for step in chosen.values())
+    facts = saved_machine(machine) if machine else this_machine(workspace.root, gpus=gpus)
+    findings = {name: check_step(lock, step, facts) for name, step in chosen.items()}
+    if as_json:
+        click.echo(json.dumps(_document(findings, allowed), indent=2))
+    else:
+        _show(findings, allowed)
+    if any(_refused(found, allowed) for found in findings.values()):
+        context.exit(VerificationError.exit_status)
+
+
+def _refused(findings: Collection[Finding], allowed: Collection[str]) -> list[Finding]:
+    return [finding for finding in findings if not finding.is_met and finding.name not in allowed]
+
+
+def _document(findings: Findings, allowed: Collection[str]) -> dict[str, Any]:
+    steps = {
+        name: {
+            "ok": not _refused(found, allowed),
+            "findings": [{**one.to_dict(), "allowed": not one.is_met and one.name in allowed} for one in found],
+        }
+        for name, found in findings.items()
+    }
+    return {"version": _VERSION, "ok": all(step["ok"] for step in steps.values()), "steps": steps}
+
+
+def _show(findings: Findings, allowed: Collection[str]) -> None:
+    from rich import box  # noqa: PLC0415 - a tenth of a second that --json does without
+    from rich.console import Console  # noqa: PLC0415 - same
+    from rich.markup import escape  # noqa: PLC0415 - same
+    from rich.table import Table  # noqa: PLC0415 - same
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for title in ("step", "check", "", "needed", "found"):
+        table.add_column(title, no_wrap=title in {"step", "check", ""})
+    for name, found in findings.items():
+        for finding in found:
+            table.add_row(name, finding.name, _mark(finding, allowed), escape(finding.needed), escape(finding.found))
+    Console(width=None if os.isatty(1) else 120, highlight=False, markup=True).print(table)
+    for name, found in findings.items():
+        for finding in found:
+            if not finding.is_met:
+                _explain(name, finding)
+
+
+def _mark(finding: Finding, allowed: Collection[str]) -> str:
+    if finding.is_met:
+        return "[green]ok[/]"
+    return "[yellow]allowed[/]" if finding.name in allowed else f"[red]{finding.status}[/]"
+
+
+def _explain(step: str, finding: Finding) -> None:
+    if finding.why:
+        click.echo(f"{step}, {finding.name}: {finding.why}")
+    if finding.hint:
+        click.echo(f"{step}, {finding.name}: hint: {finding.hint}")
