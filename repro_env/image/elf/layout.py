@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 EXECUTABLE, SHARED = 2, 3
 LOAD, DYNAMIC, INTERPRETER = 1, 2, 3
+WRITABLE = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +27,10 @@ class Header:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """One program header: `size` bytes at `offset` of the file, `address` in memory."""
+    """One program header: `size` bytes at `offset` of the file, `address` in memory. `flags` are its `p_flags`."""
 
     kind: int
+    flags: int
     offset: int
     address: int
     size: int
@@ -57,8 +59,8 @@ class Layout:
         """Read the program headers. Errors: `struct.error` when the table is cut short."""
         rows = (self._program.unpack_from(table, header.width * index) for index in range(header.count))
         if self.bits == 64:  # noqa: PLR2004 - as above
-            return [Segment(kind, offset, address, size) for kind, _flags, offset, address, _physical, size, *_ in rows]
-        return [Segment(kind, offset, address, size) for kind, offset, address, _physical, size, *_ in rows]
+            return [Segment(kind, flags, offset, address, size) for kind, flags, offset, address, _, size, *_ in rows]
+        return [Segment(kind, flags, offset, address, size) for kind, offset, address, _, size, _, flags, _ in rows]
 
     @property
     def program_size(self) -> int:

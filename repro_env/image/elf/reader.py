@@ -8,7 +8,7 @@ Source: System V ABI, chapter 5 ("Dynamic Section"); Linux Standard Base Core 5.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from repro_env.image.elf.layout import DYNAMIC, EXECUTABLE, INTERPRETER, LAYOUTS, LOAD, SHARED, Layout, Segment
@@ -30,6 +30,7 @@ _STRING = 1 << 12
 _NAMES = 2048
 """The most names, and version records, of one file."""
 
+_UNLIMITED = 1 << 64
 _NULL, _NEEDED, _STRTAB, _STRSZ, _SONAME, _RPATH, _RUNPATH = 0, 1, 5, 10, 14, 15, 29
 _VERDEF, _VERNEED = 0x6FFFFFFC, 0x6FFFFFFE
 _BASE, _WEAK = 1, 2  # VER_FLG_BASE: the file's own name; VER_FLG_WEAK: nobody minds if it is missing
@@ -102,7 +103,7 @@ class _Reader:
         wanted += [self._part(parts[INTERPRETER], _STRING)] if INTERPRETER in parts else []
         section, *rest = self._at(*wanted)
         interpreter = _text(rest[0]) if rest else ""
-        linked = _Linked(layout, segments, list(_entries(layout, section)))
+        linked = _Linked(layout, segments, _entries(layout, section))
         names, needs, defines = self._linked(linked)
         return Elf(
             machine=header.machine,
@@ -144,10 +145,10 @@ class _Reader:
 
     def _string(self, linked: _Linked, offset: int) -> Range:
         """Return where to read a name of the string table."""
-        table, size = linked.place(_STRTAB), next(iter(linked.values(_STRSZ)), self._size)
-        if table is None or offset >= size:
+        if linked.strings is None or offset >= linked.strings_size:
             raise MalformedElfError("a name of it lies outside its string table")
-        return table + offset, min(_STRING, size - offset, max(self._size - table - offset, 0))
+        start = linked.strings + offset
+        return start, min(_STRING, linked.strings_size - offset, max(self._size - start, 0))
 
     def _part(self, segment: Segment, limit: int) -> Range:
         if segment.size > limit:
@@ -163,20 +164,24 @@ class _Reader:
 class _Linked:
     """The dynamic section of a file, and where in the file the addresses in it are."""
 
-    def __init__(self, layout: Layout, segments: Sequence[Segment], entries: Sequence[tuple[int, int]]) -> None:
+    def __init__(self, layout: Layout, segments: Iterable[Segment], entries: Iterable[tuple[int, int]]) -> None:
         self.layout = layout
         self._loads = [segment for segment in segments if segment.kind == LOAD]
-        self._entries = entries
+        self._values: dict[int, list[int]] = {}
+        for tag, value in entries:
+            self._values.setdefault(tag, []).append(value)
+        self.strings = self.place(_STRTAB)
+        self.strings_size = next(iter(self.values(_STRSZ)), _UNLIMITED)
 
     def values(self, tag: int) -> list[int]:
-        found = [value for other, value in self._entries if other == tag]
+        found = self._values.get(tag, [])
         if len(found) > _NAMES:
             raise MalformedElfError("it names too many libraries")
         return found
 
     def place(self, tag: int) -> int | None:
         """Return where in the file this tag's address is, or None without such a tag."""
-        for address in self.values(tag)[:1]:
+        for address in self._values.get(tag, [])[:1]:
             for segment in self._loads:
                 if segment.address <= address < segment.address + segment.size:
                     return segment.offset + address - segment.address

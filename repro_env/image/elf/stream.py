@@ -1,8 +1,9 @@
 """An ELF file read while it streams past: a few ranges of it are kept, and a missing one is fetched by a second pass.
 
-What the dynamic linker reads stands, as linkers lay files out, in the first megabytes (names and versions) and in
-the dynamic section, whose place the program headers give. So these are kept. A file that is laid out otherwise is
-streamed again, each time only as far as the last range that is missing.
+What the dynamic linker reads stands, as linkers lay files out, at the beginning of the first segment (names and
+versions) and in the dynamic section, or in the small writable segments that tools which edit libraries add. The program
+headers say where these are, so these are kept. A file that is laid out otherwise is streamed again, each time only as
+far as the last range that is missing.
 """
 
 from __future__ import annotations
@@ -11,14 +12,17 @@ import struct
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from repro_env.image.elf.layout import DYNAMIC, INTERPRETER, LAYOUTS, LOAD
+from repro_env.image.elf.layout import DYNAMIC, INTERPRETER, LAYOUTS, LOAD, WRITABLE
 from repro_env.image.elf.reader import MAGIC, Elf, MalformedElfError, Range, read_elf
 
 KEPT = 8 << 20
-"""Bytes kept from a file's beginning: PyTorch's largest library has its names in the first 7.4 MiB."""
+"""Bytes kept of the first segment: PyTorch's largest library has its names in the first 7.4 MiB."""
 
-_LIKELY = 4 << 20
-"""Bytes kept of small segments elsewhere, where tools that edit libraries, such as patchelf, put names."""
+_SMALL = 1 << 20
+"""Bytes up to which a file is kept whole."""
+
+_WRITABLE = 2 << 20
+"""Bytes kept of writable segments, the smallest first."""
 
 _MOST_PASSES = 6
 """As many as the reader has points at which it asks for more."""
@@ -89,12 +93,12 @@ class ElfSink:
         self._done = done
         self._kept = Sparse()
         self._place = 0
-        self._wanted: Sequence[Range] | None = [(0, size)] if size <= KEPT else None
+        self._wanted: Sequence[Range] | None = [(0, size)] if size <= _SMALL else None
 
     def feed(self, piece: bytes) -> None:
         """Take the next bytes of the file."""
         if self._wanted is None:
-            self._wanted = list(_merged([(0, KEPT), *_likely(piece)]))
+            self._wanted = list(_merged(_likely(piece)))
         _keep(self._kept, self._wanted, self._place, piece)
         self._place += len(piece)
 
@@ -148,20 +152,21 @@ def _merged(ranges: Iterable[Range]) -> Iterator[Range]:
         yield start, end - start
 
 
-def _likely(head: bytes) -> list[Range]:
-    """Return the ranges that the program headers at a file's beginning promise to be of use, if they are there."""
+def _likely(head: bytes) -> Iterator[Range]:
+    """Yield the ranges that the program headers at a file's beginning promise to be of use."""
+    yield 0, len(head)
     layout = LAYOUTS.get(head[4:6]) if head.startswith(MAGIC) else None
     if layout is None:
-        return []
+        return
     try:
         header = layout.header(head)
-        table = head[header.place : header.place + header.width * header.count]
-        segments = layout.segments(table, header)
+        segments = layout.segments(head[header.place : header.place + header.width * header.count], header)
     except struct.error:
-        return []
-    wanted, left = [], _LIKELY
+        return
+    left = _WRITABLE
     for segment in sorted(segments, key=lambda segment: segment.size):
-        if segment.kind in {DYNAMIC, INTERPRETER, LOAD} and segment.size <= left:
-            wanted.append((segment.offset, segment.size))
-            left -= segment.size
-    return wanted
+        if segment.kind == LOAD and segment.offset == 0:
+            yield 0, min(segment.size, KEPT)
+        elif segment.kind in {DYNAMIC, INTERPRETER} or (segment.kind == LOAD and segment.flags & WRITABLE):
+            yield segment.offset, min(segment.size, left)
+            left -= min(segment.size, left)
