@@ -99,10 +99,18 @@ class Store:
         except IntegrityError as error:
             if not self._discard_damaged(digest):
                 raise
-            path = self.blob(digest)
-            removed = "that file was removed: run again, and it is downloaded or made anew"
-            hint = "remove that file and run again" if path.exists() else removed
-            raise IntegrityError(f"the store's copy of {name} is damaged", str(path), hint) from error
+            raise self._damaged(digest, name) from error
+
+    def check(self, digest: Digest, name: str) -> None:
+        """Read a whole blob and remove it if its bytes are not what its name says. Errors: then, `IntegrityError`."""
+        if self._discard_damaged(digest):
+            raise self._damaged(digest, name)
+
+    def _damaged(self, digest: Digest, name: str) -> IntegrityError:
+        path = self.blob(digest)
+        removed = "that file was removed: run again, and it is downloaded or made anew"
+        hint = "remove that file and run again" if path.exists() else removed
+        return IntegrityError(f"the store's copy of {name} is damaged", str(path), hint)
 
     def _discard_damaged(self, digest: Digest) -> bool:
         """Say whether a blob's bytes are not what its name says, and remove it then, where that is allowed."""
@@ -211,6 +219,13 @@ class Store:
                 with contextlib.suppress(OSError):
                     if path.lstat().st_mtime < oldest:
                         files.remove_tree(path)
+
+
+def _holds(path: Path, data: bytes) -> bool:
+    try:
+        return path.read_bytes() == data
+    except FileNotFoundError:
+        return False
 
 
 def _seal(text: bytes) -> bytes:

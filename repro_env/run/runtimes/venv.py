@@ -146,12 +146,21 @@ class Venv:
                 requirements = temporary / "requirements.txt"
                 requirements.write_text(venv_requirements(wheels), encoding="utf-8")
                 _uv("venv", "--no-config", "--relocatable", "--python", interpreter.path, environment, cache=temporary)
-                if wheels:
-                    _uv(*venv_install_arguments(environment, temporary / "wheels", requirements), cache=temporary)
+                self._install(wheels, temporary, environment, requirements)
                 place.parent.mkdir(exist_ok=True)
                 environment.rename(place)
             finally:
                 files.remove_tree(temporary)
+
+    def _install(self, wheels: Sequence[Wheel], temporary: Path, environment: Path, requirements: Path) -> None:
+        if not wheels:
+            return
+        try:
+            _uv(*venv_install_arguments(environment, temporary / "wheels", requirements), cache=temporary)
+        except ToolError:
+            for wheel in wheels:
+                self._store.check(wheel.sha256, wheel.file)
+            raise
 
     def _name_wheels(self, wheels: Sequence[Wheel], directory: Path) -> None:
         """Give the store's files the names that an installer reads a wheel's tags from."""
