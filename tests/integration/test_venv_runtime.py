@@ -103,7 +103,7 @@ def test_a_missing_wheel_is_named(store: Store, greeting: Wheel) -> None:
 def test_a_wheel_with_other_bytes_is_refused(store: Store, greeting: Wheel) -> None:
     wrong = replace(greeting, sha256=Digest.of(b"other"))
     os.rename(store.blob(greeting.sha256), store.blob(wrong.sha256))
-    with pytest.raises(IntegrityError, match="the store's copy of greeting-.* is damaged"):
+    with pytest.raises(IntegrityError, match=r"the store's copy of greeting-.* is damaged"):
         Venv(store, Silent()).environment([wrong], PYTHON)
     assert not store.has(wrong.sha256)
     assert not (store.root / "venvs").exists() or not list((store.root / "venvs").iterdir())
