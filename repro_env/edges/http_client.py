@@ -248,8 +248,12 @@ class HttpClient:
         if response.status != _DENIED:
             return response
         challenges = response.headers.getlist("WWW-Authenticate")
-        if not self._authority.answer(self, url, challenges, sent):
-            return response
+        try:
+            if not self._authority.answer(self, url, challenges, sent):
+                return response
+        except BaseException:
+            response.close()
+            raise
         response.drain_conn()
         return self._once(method, url, headers, body, self._authority.header(url))
 

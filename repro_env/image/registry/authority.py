@@ -67,8 +67,8 @@ class RegistryAuthority:
     def answer(self, client: HttpClient, url: str, challenges: Sequence[str], sent: str | None) -> bool:
         """Have what the registry asks for. Errors: `FetchError` when the login is refused or cannot be read."""
         parts = urlsplit(url)
-        if not _is_api(parts.path):
-            return False
+        if not _repository(url):
+            return False  # neither a token server nor the question whether a registry is there gets a login
         door = self._door(parts.scheme, parts.netloc)
         with door.lock:
             if self.header(url) != sent:
