@@ -17,7 +17,6 @@ from repro_env.image.store import Store
 from repro_env.lock.model import Wheel
 from repro_env.values import Digest, PythonVersion
 
-
 MOST = most_alone(None, bytecode=False)
 
 
