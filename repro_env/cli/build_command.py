@@ -104,8 +104,8 @@ def built_steps(
 ) -> tuple[Built, ...]:
     """Build steps and record in the lock which environment images they gave, where it did not say yet.
 
-    With `whole` the layers of image bases are had in the store as well: running an image takes them, pushing it to the
-    registry that they are in does not.
+    With `whole` the layers of image bases are had in the store as well: running an image takes them, and so does
+    compiling a step's modules; pushing it to the registry that they are in does not.
     """
     count = workers or len(os.sched_getaffinity(0))
     pairs = [(step, platform) for step in steps for platform in platforms]
@@ -115,10 +115,11 @@ def built_steps(
         from repro_env.cli.fetching import Fetching  # noqa: PLC0415 - urllib3, which a build from the store does without
 
         Fetching(workspace).have_everything(lock, missing, store, report)
-    if whole and any(isinstance(root, ImageRoot) for base in lock.bases.values() for root in base.roots.values()):
+    run_here = pairs if whole else [pair for pair in missing if lock.steps[pair[0]].bytecode]
+    if any(isinstance(lock.bases[lock.steps[step].base].roots[platform], ImageRoot) for step, platform in run_here):
         from repro_env.cli.registries import base_layers, have_base_layers  # noqa: PLC0415 - as above
 
-        have_base_layers(base_layers(lock, pairs), store, report)
+        have_base_layers(base_layers(lock, run_here), store, report)
     if any(lock.steps[step].environments[platform].sources for step, platform in pairs):
         from repro_env.cli.building_sources import with_sources_built  # noqa: PLC0415 - what most projects do without
 
