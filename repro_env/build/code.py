@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import posixpath
 import shutil
 import stat
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -260,8 +261,11 @@ def _is_build_output(name: str) -> bool:
 
 def _without(names: set[str], paths: Iterable[str]) -> set[str]:
     """Return the names that are neither one of these paths nor below one."""
-    excluded = [PurePosixPath(path) for path in paths]
-    return {name for name in names if not any(PurePosixPath(name).is_relative_to(path) for path in excluded)}
+    excluded = {posixpath.normpath(path) for path in paths}
+    if "." in excluded:
+        return set()
+    below = tuple(f"{path}/" for path in excluded)
+    return {name for name in names if name not in excluded and not name.startswith(below)}
 
 
 def _code_file(name: str, root: Path) -> CodeFile:

@@ -10,9 +10,11 @@ from __future__ import annotations
 import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from repro_env.build.images import Order, build_images
+from repro_env.cli.building_sources import with_sources_built
 from repro_env.cli.main import show_error
 from repro_env.cli.project import open_workspace, read_lock, store_root
 from repro_env.edges.report import Silent
@@ -36,7 +38,10 @@ def main(arguments: list[str]) -> int:
             root=workspace.root,
             workers=int(workers),
         )
-        built = build_images(order, store=Store(store_root()), report=Silent())
+        store = Store(store_root())
+        pairs = [(step, platform) for step in order.steps for platform in order.platforms]
+        made = with_sources_built(workspace, lock, pairs, store, Silent(), workers=order.workers, update=False)
+        built = build_images(replace(order, lock=made), store=store, report=Silent())
     except ReproError as error:
         show_error(error)
         return error.exit_status

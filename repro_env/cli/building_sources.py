@@ -29,7 +29,8 @@ def with_sources_built(
     Errors: `BuildError` when one cannot be built or came out different, `RuntimeUnavailableError` without a sandbox,
     and all that downloading can meet.
     """
-    wanted = [pair for pair in pairs if update or not _are_built(lock, pair, store)]
+    having = [pair for pair in pairs if lock.steps[pair[0]].environments[pair[1]].sources]
+    wanted = [pair for pair in having if update or not _are_built(lock, pair, store)]
     if not wanted:
         return lock
     Fetching(workspace).have_everything(lock, wanted, store, report)

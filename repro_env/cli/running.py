@@ -23,6 +23,7 @@ from repro_env.edges.report import Reporter
 from repro_env.errors import LockError
 from repro_env.image.oci import read_image
 from repro_env.image.store import Store
+from repro_env.lock.dump import dump_lock
 from repro_env.lock.model import LockedStep, Wheel
 from repro_env.record.facts import git_state, host_facts
 from repro_env.record.model import RunRecord
@@ -127,12 +128,26 @@ class Run:
             warn_missing_in_new(self._workspace, self._lock, built, self._store, self._report)
             return built[0]
         environment = self._step.environments[self._platform]
+        if environment.sources:
+            self._have_sources_built()
         if not all(self._store.has(wheel.sha256, wheel.size) for wheel in environment.all_wheels):
             from repro_env.cli.fetching import Fetching  # noqa: PLC0415 - urllib3, which a warm start does without
 
             fetching = Fetching(self._workspace)
             fetching.have_wheels(self._lock, self._step.name, self._platform, self._store, self._report)
         return None
+
+    def _have_sources_built(self) -> None:
+        """Have in the store, and in the lock, the wheels of what the step takes from its sources."""
+        from repro_env.cli.building_sources import with_sources_built  # noqa: PLC0415 - what most projects do without
+
+        pair = (self._step.name, self._platform)
+        made = with_sources_built(
+            self._workspace, self._lock, [pair], self._store, self._report, workers=1, update=False
+        )
+        if made != self._lock:
+            files.write_atomically(self._workspace.lock_path, dump_lock(made).encode())
+        self._lock, self._step = made, made.steps[self._step.name]
 
     def _plan(self, run: str, directory: Path, prepared: Prepared, arguments: Sequence[str]) -> RunPlan:
         image = image_for(self._runtime, prepared.built)

@@ -99,7 +99,7 @@ def _row(lock: Lock, step: LockedStep, last: RunRecord | None, store: Store, *, 
     return StepStatus(
         step=step.name,
         lock="stale" if stale else "locked",
-        packages=len(environment.wheels),
+        packages=len(environment.wheels) + len(environment.sources) + len(environment.local),
         environment=str(environment.image) if environment.image else "",
         built=is_built(lock, step, _platform(step), store),
         run=last.id if last else "",

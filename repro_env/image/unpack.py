@@ -127,7 +127,7 @@ class _Unpacker:
     """
 
     def __init__(self, root: Path) -> None:
-        self._root = str(root)
+        self._root = os.fsencode(root)
         self._kinds: dict[str, str] = {"": "directory"}
         self._modes: dict[str, int] = {}
 
@@ -153,7 +153,7 @@ class _Unpacker:
             self._kinds[path] = "file"
         elif entry.issym():
             self._clear(path)
-            os.symlink(entry.linkname, self._place(path))
+            os.symlink(_encoded(entry.linkname), self._place(path))
             self._kinds[path] = "link"
         elif entry.islnk():
             self._add_hard_link(path, entry)
@@ -203,8 +203,13 @@ class _Unpacker:
         elif kind is not None:
             os.unlink(self._place(path))
 
-    def _place(self, path: str) -> str:
-        return f"{self._root}/{path}"
+    def _place(self, path: str) -> bytes:
+        return self._root + b"/" + _encoded(path)
+
+
+def _encoded(name: str) -> bytes:
+    """Return a name as the archive has it: in UTF-8, whatever the locale of this process."""
+    return name.encode("utf-8", "surrogateescape")
 
 
 def _safe(name: str) -> str:

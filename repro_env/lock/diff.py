@@ -17,6 +17,7 @@ from repro_env.lock.model import (
     LockedData,
     LockedStep,
     Root,
+    SourcePackage,
 )
 from repro_env.values import Platform, format_size
 
@@ -155,11 +156,24 @@ def _step(subject: str, before: LockedStep, after: LockedStep) -> Iterator[Chang
 def _environment(subject: str, before: Environment, after: Environment) -> Iterator[Change]:
     yield from _setting(subject, "interpreter", before.interpreter, after.interpreter)
     yield from _setting(subject, "interpreter's origin", _origin(before), _origin(after))
-    versions = ({wheel.name: (wheel.version, wheel.sha256.short) for wheel in env.wheels} for env in (before, after))
-    yield from _packages(subject, *versions)
+    yield from _packages(subject, _python_packages(before), _python_packages(after))
     yield from _setting(subject, "layout", str(before.layout), str(after.layout))
     if before.image and after.image:
         yield from _setting(subject, "environment image", before.image.short, after.image.short)
+
+
+def _python_packages(environment: Environment) -> Mapping[str, _Version]:
+    """Return every package of an environment: wheels, those built of pinned sources, and those of people's own."""
+    found = {wheel.name: (wheel.version, wheel.sha256.short) for wheel in environment.wheels}
+    found |= {source.name: (f"{source.version} from its sources", _short(source)) for source in environment.sources}
+    return found | {
+        local.name: (f"{local.version or 'of some version'} at {local.path}", local.metadata.short)
+        for local in environment.local
+    }
+
+
+def _short(source: SourcePackage) -> str:
+    return source.sha256.short if source.wheel is None else source.wheel.sha256.short
 
 
 def _origin(environment: Environment) -> str:
