@@ -84,10 +84,10 @@ class LibraryTree:
 
     def _lay(self, layer: LayerLibraries) -> None:
         """Put a layer on top of those before it."""
-        hidden = [*(f"{path}/" for path in (*layer.removed, *layer.emptied))]
+        hidden = tuple(f"{path}/" for path in (*layer.removed, *layer.emptied))
         parts: tuple[dict[str, Library] | dict[str, str], ...] = (self.files, self._links, self._configuration)
-        for part in parts if hidden or layer.removed else ():
-            for path in [path for path in part if path in layer.removed or path.startswith(tuple(hidden))]:
+        for part in parts if hidden else ():
+            for path in [path for path in part if path in layer.removed or path.startswith(hidden)]:
                 del part[path]
         for library in layer.files:
             self._links.pop(library.path, None)
