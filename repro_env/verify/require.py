@@ -12,10 +12,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from repro_env.config.versions import version
+from repro_env.verify.cuda import shipped_with
 from repro_env.verify.facts import Facts, Gpu
 from repro_env.verify.findings import Finding, met, not_met, unknown
 
-_CONDITION = re.compile(r"(cuda|driver|arch|brand)(>=|<=|!=|=|<|>)([A-Za-z0-9.]+)\Z")
+_CONDITION = re.compile(r"(cuda|driver|arch|brand)(>=|<=|!=|=|<|>)([A-Za-z0-9.]+)\Z", re.IGNORECASE)
 _JETPACK = "NVIDIA_REQUIRE_JETPACK"
 _TRUE = ("1", "t", "T", "TRUE", "true", "True")
 
@@ -58,7 +59,7 @@ def _condition(text: str) -> Condition:
     match = _CONDITION.match(text)
     if not match:
         raise ValueError(f"{text!r} is not a condition such as cuda>=12.4")
-    condition = Condition(key=match[1], operator=match[2], value=match[3])
+    condition = Condition(key=match[1].lower(), operator=match[2], value=match[3])
     if condition.key == "brand":
         if condition.operator not in {"=", "!="}:
             raise ValueError(f"{text!r}: a brand is equal or it is not")
@@ -127,12 +128,21 @@ def _not_met(
     return not_met("require", f"{name}: {','.join(map(str, alternatives[nearest]))}{more}", shown, why, hint)
 
 
-def _distance(failed: list[Condition], found: Mapping[str, str]) -> tuple[bool, int, int]:
-    """Return how far off an alternative is: a brand cannot be changed, and a driver can be by few branches or many."""
-    gaps = [_gap(condition, found[condition.key]) for condition in failed if condition.key != "brand"]
-    return any(condition.key == "brand" for condition in failed), len(failed), sum(gaps)
+def _distance(failed: list[Condition], found: Mapping[str, str]) -> tuple[bool, bool, int, int]:
+    """Return how far off an alternative is: a brand cannot be changed, and an older driver is no way forward."""
+    brand = any(condition.key == "brand" for condition in failed)
+    back = any(condition.operator.startswith("<") for condition in failed)
+    return brand, back, len(failed), sum(_branches(condition, found) for condition in failed)
 
 
-def _gap(condition: Condition, found: str) -> int:
-    wanted, here = (*version(condition.value), 0)[0], (*version(found or "0"), 0)[0]
-    return abs(wanted - here)
+def _branches(condition: Condition, found: Mapping[str, str]) -> int:
+    """Return by how many driver branches a machine misses a condition; a CUDA version stands for its own driver."""
+    if condition.key == "brand":
+        return 0
+    if condition.key == "cuda" and shipped_with(condition.value) and found["driver"]:
+        return abs(_major(shipped_with(condition.value)) - _major(found["driver"]))
+    return abs(_major(condition.value) - _major(found[condition.key]))
+
+
+def _major(text: str) -> int:
+    return (*version(text or "0"), 0)[0]
