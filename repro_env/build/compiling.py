@@ -10,12 +10,12 @@ import posixpath
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from repro_env.edges import process
 from repro_env.edges.files import os_errors
+from repro_env.edges.pool import thread_pool
 from repro_env.edges.sandbox import find_bwrap, sandboxed
 from repro_env.errors import BuildError, ToolError
 from repro_env.image.layer import Layer
@@ -58,7 +58,7 @@ class Compiler:
         with (
             os_errors("compile Python modules"),
             tempfile.TemporaryDirectory(dir=self.store.temporary) as name,
-            ThreadPoolExecutor(max(len(shares), 1), thread_name_prefix="compile") as pool,
+            thread_pool(max(len(shares), 1), "compile") as pool,
         ):
             places = [Path(name, str(number)) for number in range(len(shares))]
             list(pool.map(python.run, itertools.repeat(tree), places, shares))

@@ -10,6 +10,7 @@ from repro_env.build.bytecode import compiled_layers
 from repro_env.build.compiling import Compiler
 from repro_env.build.interpreter import interpreter_layer
 from repro_env.build.layout import group_wheels, most_alone
+from repro_env.edges.pool import thread_pool
 from repro_env.edges.report import Reporter
 from repro_env.image.base import base_image_layers
 from repro_env.image.debian import build_base_layers
@@ -37,7 +38,7 @@ class Assembler:
         """Return the image of a step's base, interpreter and packages. It names neither the step nor the project."""
         environment = step.environments[platform]
         root = lock.bases[step.base].roots[platform]
-        with ThreadPoolExecutor(self.workers, thread_name_prefix="layer") as pool:
+        with thread_pool(self.workers, "layer") as pool:
             beneath = pool.submit(self._base_layers, root)
             brought = pool.submit(self._brought_layers, environment)
             packages = self._wheel_layers(environment, step, root, pool)
@@ -100,7 +101,7 @@ class Assembler:
         comment = ", ".join(f"{wheel.name} {wheel.version}" for wheel in wheels)
         made = wheel_layer(wheels, step.python, self.store, layout=environment.layout, comment=comment)
         groups = _groups(environment.installed, most_alone(None, bytecode=step.bytecode))
-        with ThreadPoolExecutor(self.workers, thread_name_prefix="layer") as pool:
+        with thread_pool(self.workers, "layer") as pool:
             merge_paths([*self._packages(groups, environment, step.python, pool), made])
         return made.layer
 

@@ -22,6 +22,14 @@ _COMMANDS = {
 }
 
 
+class _PassedError(BaseException):
+    """Carries an interruption or a system's refusal past click, which would print and exit in its own way."""
+
+    def __init__(self, error: KeyboardInterrupt | OSError) -> None:
+        super().__init__()
+        self.error = error
+
+
 class _LazyGroup(click.Group):
     """Imports a command's module when that command is asked for, and none for `--help`."""
 
@@ -33,6 +41,12 @@ class _LazyGroup(click.Group):
             return None
         command: click.Command = importlib.import_module(f"repro_env.cli.{cmd_name}_command").command
         return command
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except (KeyboardInterrupt, OSError) as error:
+            raise _PassedError(error) from error
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         with formatter.section("Commands"):
@@ -75,6 +89,8 @@ def run() -> int:
         raise UsageError(error.format_message().removesuffix("."), hint=f"see `{path} --help`") from error
     except click.ClickException as error:
         raise ReproError(error.format_message()) from error
+    except _PassedError as passed:
+        raise passed.error from None
     except click.Abort as error:
-        raise KeyboardInterrupt from error
+        raise (error.__cause__ or KeyboardInterrupt()) from None
     return status if isinstance(status, int) else 0

@@ -5,33 +5,78 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import sys
 from typing import NoReturn
 
 from repro_env.errors import ReproError
 
 _CHECK = ["lock", "--check"]
-_INTERRUPTED = 130
+_SIGNALLED = 128
 _BROKEN_PIPE = 141
+
+
+class _Terminated(KeyboardInterrupt):
+    """Another signal than Ctrl-C's that asks this process to end; it unwinds the same way."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
 
 
 def main() -> NoReturn:
     """Run the command line and exit with its status; see `docs/reference/exit-status.md`."""
+    arguments = sys.argv[1:]
     try:
-        status = _run(sys.argv[1:])
-        sys.stdout.flush()
+        status = _run(arguments)
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except ReproError as error:
         show_error(error)
-        status = error.exec_status if _is_exec(sys.argv[1:]) else error.exit_status
-    except KeyboardInterrupt:
-        print("interrupted: nothing is half-written, and the next run goes on from here", file=sys.stderr)
-        status = _INTERRUPTED
+        status = error.exec_status if _is_exec(arguments) else error.exit_status
+    except KeyboardInterrupt as error:
+        _end_interrupted(error)
     except BrokenPipeError:
-        # Whoever read the output has gone; the interpreter must not complain of it on its way out.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # Whoever read the output has gone.
+        _silence()
         status = _BROKEN_PIPE
+    except OSError as error:
+        status = _refused_by_the_system(error, arguments)
     sys.exit(status)
+
+
+def _end_interrupted(error: KeyboardInterrupt) -> NoReturn:
+    """End at once, without the threads that still work, whose temporary files are nobody's loss."""
+    number = error.number if isinstance(error, _Terminated) else signal.SIGINT
+    process = sys.modules.get("repro_env.edges.process")
+    if process is not None:
+        process.stop_all()
+    with contextlib.suppress(OSError):
+        print("interrupted: nothing is half-written, and the next run goes on from here", file=sys.stderr, flush=True)
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+    os._exit(_SIGNALLED + number)
+
+
+def _refused_by_the_system(error: OSError, arguments: list[str]) -> int:
+    """Say what no room of this program foresaw: a full disk, a limit, a permission. Returns the exit status."""
+    from repro_env.edges.files import store_error  # noqa: PLC0415 - only for a failure
+
+    told = store_error("go on", error)
+    with contextlib.suppress(OSError):
+        show_error(told)
+    _silence()
+    return told.exec_status if _is_exec(arguments) else told.exit_status
+
+
+def _silence() -> None:
+    """Let the interpreter not complain, on its way out, of what cannot be written any more."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            os.dup2(nowhere, stream.fileno())
 
 
 def _run(arguments: list[str]) -> int:
@@ -40,9 +85,16 @@ def _run(arguments: list[str]) -> int:
 
         print(check_lock())
         return 0
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, _terminate)
     from repro_env.cli.group import run  # noqa: PLC0415 - click
 
     return run()
+
+
+def _terminate(number: int, _frame: object) -> NoReturn:
+    raise _Terminated(number)
 
 
 def _is_exec(arguments: list[str]) -> bool:

@@ -21,10 +21,11 @@ def os_errors(action: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise _store_error(action, error) from error
+        raise store_error(action, error) from error
 
 
-def _store_error(action: str, error: OSError) -> StoreError:
+def store_error(action: str, error: OSError) -> StoreError:
+    """Return the error for what the system refused, whose `what` is `cannot ACTION`."""
     why = error.strerror or str(error)
     if error.filename:
         why = f"{error.filename}: {why}"
@@ -33,6 +34,7 @@ def _store_error(action: str, error: OSError) -> StoreError:
         errno.EDQUOT: "your quota is used up: free some space, or point REPRO_STORE at another disk",
         errno.EACCES: "check the owner and the permissions of that path",
         errno.EPERM: "check the owner and the permissions of that path",
+        errno.EMFILE: "let this process open more files: `ulimit -n 4096`",
         errno.EROFS: "that file system is read-only: point REPRO_STORE, or run, somewhere writable",
     }
     return StoreError(f"cannot {action}", why, hints.get(error.errno or 0, ""))

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from repro_env.errors import ToolError
 
 _TAIL_LINES = 40
+
+_running: set[subprocess.Popen[str]] = set()
+"""The programs that threads of this process wait for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,28 +44,50 @@ def run(
     lines of output are in the error.
     """
     words = tuple(str(word) for word in arguments)
+    with _started(words, env, cwd) as child:
+        try:
+            stdout, stderr = child.communicate(stdin, timeout)
+        except subprocess.TimeoutExpired as error:
+            raise ToolError(f"{Path(words[0]).name} did not finish within {timeout:g} s", shlex.join(words)) from error
+    completed = Completed(words, child.returncode, stdout, stderr)
+    if check and completed.status != 0:
+        raise failure(completed)
+    return completed
+
+
+@contextlib.contextmanager
+def _started(words: Sequence[str], env: Mapping[str, str] | None, cwd: Path | None) -> Iterator[subprocess.Popen[str]]:
+    """Start a program, which does not outlive the block. Errors: `ToolError`."""
     try:
-        done = subprocess.run(
+        child = subprocess.Popen(
             words,
-            input=stdin,
             env=None if env is None else dict(env),
             cwd=cwd,
-            capture_output=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             encoding="utf-8",  # whatever the locale: names in it go into images
             errors="replace",
-            timeout=timeout,
-            check=False,
         )
     except FileNotFoundError as error:
         raise ToolError(f"cannot run {words[0]}", str(error), f"install {Path(words[0]).name}") from error
-    except PermissionError as error:
+    except OSError as error:
         raise ToolError(f"cannot run {words[0]}", str(error)) from error
-    except subprocess.TimeoutExpired as error:
-        raise ToolError(f"{Path(words[0]).name} did not finish within {timeout:g} s", shlex.join(words)) from error
-    completed = Completed(words, done.returncode, done.stdout, done.stderr)
-    if check and done.returncode != 0:
-        raise failure(completed)
-    return completed
+    with child:
+        _running.add(child)
+        try:
+            yield child
+        except BaseException:
+            child.kill()
+            raise
+        finally:
+            _running.discard(child)
+
+
+def stop_all() -> None:
+    """Kill the programs that threads still wait for, because this process is about to end."""
+    for child in list(_running):
+        child.kill()
 
 
 def failure(completed: Completed) -> ToolError:

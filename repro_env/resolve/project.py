@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 from repro_env.config.model import Base, Project, Step
+from repro_env.edges.pool import thread_pool
 from repro_env.errors import ResolutionError
 from repro_env.lock.drift import locked_step, stale_requests
 from repro_env.lock.model import Environment, Interpreter, Lock, LockedBase, LockedData, Root, SourcePackage
@@ -93,7 +93,7 @@ class Resolution:
     def _bases(self) -> dict[str, LockedBase]:
         kept = {} if self.previous is None or self.upgrade.everything else self.previous.bases
         stale = [name for name in self.project.bases if name not in kept or self.is_stale(f"base.{name}")]
-        with ThreadPoolExecutor(max_workers=4, thread_name_prefix="base") as pool:
+        with thread_pool(4, "base") as pool:
             fresh = dict(
                 zip(
                     stale, pool.map(lambda n: self.resolve_base(self.project.bases[n], kept.get(n)), stale), strict=True

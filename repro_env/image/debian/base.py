@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 from repro_env.edges.files import os_errors
+from repro_env.edges.pool import thread_pool
 from repro_env.image import tar
 from repro_env.image.debian.alternatives import install_alternatives
 from repro_env.image.debian.certificates import install_certificates
@@ -91,7 +91,7 @@ def _read(packages: Sequence[DebianPackage], store: Store, spools: Spools, worke
         with store.reading(package.sha256, f"{package.name} {package.version}") as path:
             return read_deb(package, path, spools)
 
-    with ThreadPoolExecutor(workers) as pool:
+    with thread_pool(workers, "deb") as pool:
         return sorted(pool.map(read, largest_first), key=lambda deb: deb.name)
 
 

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
+from repro_env.edges.pool import thread_pool
 from repro_env.edges.report import Reporter, Task
 from repro_env.image.oci import MANIFEST_TYPE, descriptor, index_document
 from repro_env.image.registry.client import OCI_INDEX, Repository
@@ -71,7 +72,7 @@ class Pusher:
 
         Errors: `FetchError`, `IntegrityError`, `StoreError`.
         """
-        with ThreadPoolExecutor(_WORKERS, thread_name_prefix="push") as pool:
+        with thread_pool(_WORKERS, "push") as pool:
             return tuple(self._push(shipment, pool) for shipment in shipments)
 
     def _push(self, shipment: Shipment, pool: ThreadPoolExecutor) -> Pushed:

@@ -6,7 +6,6 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
 from repro_env.edges import files, process
 from repro_env.edges.http_pool import system_has_certificates
+from repro_env.edges.pool import thread_pool
 from repro_env.edges.report import Reporter, Task
 from repro_env.errors import FetchError, ReproError, ResolutionError, ToolError
 from repro_env.image.sdist import pyproject_of
@@ -166,7 +166,7 @@ def resolve_steps(requests: Sequence[StepRequest], resolver: Resolver, *, known:
     found: Resolved = {}
     with (
         resolver.report.task("resolving Python packages", len(requests), unit="steps") as task,
-        ThreadPoolExecutor(max_workers=max(1, min(_AT_ONCE, len(requests)))) as pool,
+        thread_pool(max(1, min(_AT_ONCE, len(requests))), "resolve") as pool,
     ):
         futures = [(request, pool.submit(_resolve_one, resolver, request, task)) for request in requests]
         for request, future in futures:
