@@ -17,6 +17,9 @@ from repro_env.verify.findings import Finding, check_allowed
 
 _VERSION = 1
 
+# Without rich, whose import takes longer than everything else here.
+_COLOURS = {"ok": "green", "allowed": "yellow", "mismatch": "red", "unknown": "red"}
+
 Findings = Mapping[str, tuple[Finding, ...]]
 
 
@@ -68,28 +71,31 @@ def _document(findings: Findings, allowed: Collection[str]) -> dict[str, Any]:
 
 
 def _show(findings: Findings, allowed: Collection[str]) -> None:
-    from rich import box  # noqa: PLC0415 - a tenth of a second that --json does without
-    from rich.console import Console  # noqa: PLC0415 - same
-    from rich.markup import escape  # noqa: PLC0415 - same
-    from rich.table import Table  # noqa: PLC0415 - same
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for title in ("step", "check", "", "needed", "found"):
-        table.add_column(title, no_wrap=title in {"step", "check", ""})
-    for name, found in findings.items():
-        for finding in found:
-            table.add_row(name, finding.name, _mark(finding, allowed), escape(finding.needed), escape(finding.found))
-    Console(width=None if os.isatty(1) else 120, highlight=False, markup=True).print(table)
-    for name, found in findings.items():
-        for finding in found:
+    rows = [
+        (name, one.name, _word(one, allowed), one.needed, one.found)
+        for name, found in findings.items()
+        for one in found
+    ]
+    titles = ("step", "check", "", "needed", "found")
+    widths = [max(map(len, column)) for column in zip(titles, *rows, strict=True)]
+    for row in (titles, *rows):
+        step, check, word, needed, found = (text.ljust(width) for text, width in zip(row, widths, strict=True))
+        mark = click.style(word, fg=_COLOURS.get(word.strip()))
+        click.echo(f"{step}  {check}  {mark}  {needed}  {found}".rstrip(), color=False if _is_plain() else None)
+    for name, several in findings.items():
+        for finding in several:
             if not finding.is_met:
                 _explain(name, finding)
 
 
-def _mark(finding: Finding, allowed: Collection[str]) -> str:
+def _is_plain() -> bool:
+    return "NO_COLOR" in os.environ
+
+
+def _word(finding: Finding, allowed: Collection[str]) -> str:
     if finding.is_met:
-        return "[green]ok[/]"
-    return "[yellow]allowed[/]" if finding.name in allowed else f"[red]{finding.status}[/]"
+        return "ok"
+    return "allowed" if finding.name in allowed else finding.status
 
 
 def _explain(step: str, finding: Finding) -> None:
