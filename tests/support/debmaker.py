@@ -201,11 +201,12 @@ class ArchiveMaker:
         codename: str = "",
         architectures: Iterable[str] = ("amd64",),
         by_hash: bool = True,
+        others: Mapping[str, bytes] | None = None,
     ) -> None:
-        """Write a suite's index and its signed release, of `date` and valid for `valid`."""
+        """Write a suite's index and its signed release, of `date` and valid for `valid`, which lists `others` too."""
         moment = date or datetime.now(UTC).replace(microsecond=0)
         index = "\n".join(self.stanzas.get(suite, [])).encode()
-        files = {}
+        files = dict(others or {})
         for architecture in architectures:
             for name, content in {"Packages": index, "Packages.xz": lzma.compress(index)}.items():
                 files[f"main/binary-{architecture}/{name}"] = content
