@@ -72,6 +72,7 @@ def serve(root: Path) -> Iterator[Server]:
     """Serve the files below `root` until the block ends; a directory answers with its `index.html`."""
     listener = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
     listener.daemon_threads = True
+    listener.handle_error = lambda *_: None  # type: ignore[method-assign] # a client that was killed hangs up
     server = Server(root, ("127.0.0.1", listener.server_address[1]))
     listener.repro = server  # type: ignore[attr-defined]
     thread = threading.Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
