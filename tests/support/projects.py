@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from repro_env.config.model import DebianBase
+from repro_env.config.model import DebianBase
 from repro_env.config.read import read_project
 from repro_env.data.measure import measure
 from repro_env.edges.report import Silent
@@ -119,6 +121,8 @@ class OnDisk:
             bases={
                 name: LockedBase(name=name, suite=base.debian, roots={platform: root})
                 for name, base in project.bases.items()
+                if isinstance(base, DebianBase)
+                if isinstance(base, DebianBase)
             },
             steps={name: locked_step(step, {platform: environment}) for name, step in project.steps.items()},
             data=data,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 from locks import AMD64, digest, interpreter, root, wheel
 
-from repro_env.config.model import DebianBase, Project
+from repro_env.config.model import DebianBase, ImageBase, Project
 from repro_env.config.read import read_project
 from repro_env.errors import ResolutionError
 from repro_env.lock.drift import drift
@@ -50,7 +50,8 @@ class World:
     interpreters: list[tuple[str, str]] = field(default_factory=list)
     patch: int = 11
 
-    def base(self, base: DebianBase, previous: LockedBase | None) -> LockedBase:
+    def base(self, base: DebianBase | ImageBase, previous: LockedBase | None) -> LockedBase:
+        assert isinstance(base, DebianBase)
         self.bases.append((base.name, previous is not None))
         return LockedBase(name=base.name, suite=base.debian, roots={AMD64: self.root})
 
