@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,7 +22,13 @@ BIG = (
 )
 _NEEDED = ("joblib==1.5.3", "python-dateutil==2.9.0.post0", "six==1.17.0", "threadpoolctl==3.6.0", "tzdata==2025.3")
 _SMALL = ("idna==3.7", "idna==3.8", "idna==3.9", "idna==3.10", "idna==3.11")
-_TORCH: tuple[str, ...] = ("filelock==3.20.3", "fsspec==2026.1.0", "jinja2==3.1.6", "markupsafe==3.0.3", "mpmath==1.3.0")
+_TORCH: tuple[str, ...] = (
+    "filelock==3.20.3",
+    "fsspec==2026.1.0",
+    "jinja2==3.1.6",
+    "markupsafe==3.0.3",
+    "mpmath==1.3.0",
+)
 _TORCH += ("networkx==3.6.1", "setuptools==80.9.0", "sympy==1.14.0", "typing-extensions==4.15.0")
 _NEWEST = "2026-10-01T00:00:00Z"
 _MANY = ("dvc", "jupyterlab", "mlflow", "streamlit")
@@ -82,6 +88,23 @@ def big_project(root: Path, wheels: Path, repro: Path) -> Project:
     _write_project(root, [path.name for path in heavy], "")
     once((repro, "lock"), cwd=root, env=env)
     once((repro, "build", "bare"), cwd=root, env=env)
+    return project
+
+
+def starting_project(root: Path, big: Project, modules: Iterable[str], repro: Path) -> Project:
+    """Return a built project with two steps for each module, `NAME` and `NAME-compiled`, that only import it."""
+    root.mkdir(parents=True)
+    (root / "uv.toml").write_text((big.root / "uv.toml").read_text())
+    text = '[project]\nname = "starting"\n\n[base.slim]\ndebian = "bookworm"\n'
+    for module in modules:
+        for name, extra in ((module, ""), (f"{module}-compiled", "bytecode = true\n")):
+            package = "scikit-learn" if module == "sklearn" else module
+            text += f'\n[step.{name}]\nbase = "slim"\npython = "3.11"\ndependencies = ["{package}"]\n{extra}'
+            text += f'code = ["uv.toml"]\ncommand = ["python", "-c", "import {module}"]\n'
+    (root / "repro.toml").write_text(text)
+    project = Project(root, big.env)
+    once((repro, "lock"), cwd=root, env=project.env)
+    once((repro, "build"), cwd=root, env=project.env)
     return project
 
 

@@ -21,7 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from measure import Timing, once, timed
-from measured import BIG, Project, big_project, lock_project, wheel_directory
+from measured import BIG, Project, big_project, lock_project, starting_project, wheel_directory
 
 HERE = Path(__file__).resolve().parent
 BIN = Path(sys.executable).parent
@@ -159,6 +159,22 @@ def exec_rows(runs: int, project: Project) -> Iterator[Row]:
         )
 
 
+def start_rows(runs: int, scratch: Path, big: Project) -> Iterator[Row]:
+    """Starting Python and importing a large package, with `bytecode = true` and without."""
+    if not shutil.which("bwrap"):
+        return
+    modules = ["pandas", "sklearn", *(["torch"] if any("torch-" in wheel.name for wheel in big.wheels) else [])]
+    project = starting_project(scratch / "starting", big, modules, REPRO)
+    for module in modules:
+        words = (REPRO, "exec", "--runtime", "bwrap")
+        for name in (module, f"{module}-compiled"):
+            once((*words, name), cwd=project.root, env=project.env)
+        plain = timed((*words, module), runs=runs, cwd=project.root, env=project.env)
+        compiled = timed((*words, f"{module}-compiled"), runs=runs, cwd=project.root, env=project.env)
+        what = f"`repro exec` of `import {module}`, with byte code"
+        yield Row(what, compiled, "the same without", plain, "faster")
+
+
 def _bare_runtimes(project: Project) -> Iterator[tuple[str, tuple[str | Path, ...]]]:
     once((REPRO, "build", "empty"), cwd=project.root, env=project.env)
     if shutil.which("bwrap"):
@@ -205,6 +221,7 @@ def main() -> None:
             check_rows(chosen.runs, scratch),
             build_rows(chosen.runs, project),
             exec_rows(chosen.runs, project),
+            start_rows(min(chosen.runs, 5), scratch, project),
         ):
             for row in part:
                 rows.append(row)
