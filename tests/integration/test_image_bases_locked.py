@@ -76,8 +76,8 @@ class World:
         resolver = ImageResolver(registries=registries, store=self.store, report=Silent())
         return resolver.resolve(base, platforms, previous=previous, upgrade=upgrade)
 
-    def root(self, **declared: str) -> ImageRoot:
-        found = self.lock(**declared).roots[AMD64]
+    def root(self, *, glibc: str = "", python: str = "") -> ImageRoot:
+        found = self.lock(glibc=glibc, python=python).roots[AMD64]
         assert isinstance(found, ImageRoot)
         return found
 
@@ -87,7 +87,7 @@ def world(registry: Registry, proxy: Proxy, store: Store, request: pytest.Fixtur
     return World(registry, proxy, store, f"t{abs(hash(request.node.name)):x}")
 
 
-SYSTEM = {LIBC: libc("2.36"), "usr/bin/python3.11": cpython("3.11.2"), "usr/bin/python3": "python3.11"}
+SYSTEM: dict[str, bytes | str | None] = {LIBC: libc("2.36"), "usr/bin/python3.11": cpython("3.11.2"), "usr/bin/python3": "python3.11"}
 
 
 @pytest.mark.parametrize("family", [OCI, DOCKER])

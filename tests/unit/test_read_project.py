@@ -115,7 +115,7 @@ def test_what_may_be_left_out() -> None:
     assert project.steps["s"].code is None
     assert project.steps["s"].outputs == {}
     assert not project.steps["s"].network
-    assert project.bases["b"].packages == ()
+    assert project.bases["b"] == DebianBase(name="b", debian="trixie")
 
 
 def test_a_table_of_pyproject_is_read_the_same_and_its_lines_are_the_files() -> None:
