@@ -218,7 +218,10 @@ def only_wheel(directory: Path, name: str) -> Path:
 def _check_pure(wheel: Path, package: LocalPackage) -> None:
     """Refuse a wheel for one machine alone: it was built by this one's compiler, for this one's libraries."""
     if not wheel.name.endswith("-none-any.whl"):
-        hint = f'build it inside the image: add build = ["{package.name}"] to the step, and a compiler to its base'
+        hint = (
+            f"build it inside the image: put a source distribution of it (`uv build --sdist {package.path}`) into a "
+            f'directory named in [tool.uv] find-links, depend on "{package.name}", and add build = ["{package.name}"]'
+        )
         raise BuildError(f"{package.name} is not pure Python", f"its build gave {wheel.name}", hint)
 
 

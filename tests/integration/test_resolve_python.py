@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
 import os
+import tarfile
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -94,6 +96,19 @@ def asked(*dependencies: str, step: str = "clean", **other: Any) -> StepRequest:
         inputs=PythonInputs(dependencies=dependencies, **inputs),
         **other,
     )
+
+
+def sdist(directory: Path, name: str, version: str, system: str) -> Path:
+    """Write a source distribution whose metadata says all, so that nothing runs to resolve it."""
+    metadata = f"Metadata-Version: 2.2\nName: {name}\nVersion: {version}\n"
+    pyproject = f'[build-system]\n{system}\n[project]\nname = "{name}"\nversion = "{version}"\n'
+    path = directory / f"{name}-{version}.tar.gz"
+    with tarfile.open(path, "w:gz") as archive:
+        for file, text in (("PKG-INFO", metadata), ("pyproject.toml", pyproject)):
+            info = tarfile.TarInfo(f"{name}-{version}/{file}")
+            info.size = len(text)
+            archive.addfile(info, io.BytesIO(text.encode()))
+    return path
 
 
 def versions(wheels: tuple[Wheel, ...]) -> Mapping[str, str]:
@@ -330,6 +345,80 @@ def test_a_lock_made_behind_one_mirror_installs_behind_another(
         wanted = wanted_wheel(wheel, places=Places(project=project, indexes=[index]), pages=http)
         fetch_all([wanted], store=store, http=http, report=Silent())
     assert store.has(wheel.sha256, wheel.size)
+
+
+class TestBuilds:
+    """Packages without a wheel: local ones, and source distributions that are allowed by name."""
+
+    @pytest.fixture(autouse=True)
+    def _backend(self, wheels: Path, server: Server) -> None:
+        simple_wheel(wheels, "builder", "1.0", requires=["num<2"])
+        sdist(wheels, "old", "1.0", 'requires = ["builder"]')
+        sdist(wheels, "old", "1.1", 'requires = ["builder"]')
+        write_simple_index(server.root, sorted(wheels.iterdir()))
+
+    @pytest.fixture
+    def package(self, project: Path) -> Path:
+        text = """[build-system]
+requires = ["builder"]
+[project]
+name = "pkg"
+version = "1.2"
+dependencies = ["fast"]
+"""
+        (project / "libs" / "pkg").mkdir(parents=True)
+        (project / "libs" / "pkg" / "pyproject.toml").write_text(text)
+        return project / "libs" / "pkg"
+
+    def test_a_local_package_is_pinned_by_its_metadata_and_what_its_build_needs(
+        self, resolver: Resolver, package: Path
+    ) -> None:
+        found = resolver.resolve(asked("pkg @ ./libs/pkg"))
+        (local,) = found.local
+        assert versions(found.wheels) == {"fast": "1.0"}
+        assert (local.name, local.path, local.version) == ("pkg", "libs/pkg", "1.2")
+        assert versions(local.requires) == {"builder": "1.0", "num": "1.5"}
+
+    @pytest.mark.parametrize("line", ["./libs/pkg", "-e ./libs/pkg", "-e libs/pkg", "pkg @ file:libs/pkg"])
+    def test_it_may_stand_in_a_requirements_file(
+        self, resolver: Resolver, project: Path, package: Path, line: str
+    ) -> None:
+        (project / "r.txt").write_text(f"{line}\n")
+        inputs = {"roots": ("r.txt",), "files": {"r.txt": f"{line}\n"}}
+        assert [local.path for local in resolver.resolve(asked(inputs=inputs)).local] == ["libs/pkg"]
+
+    def test_pins_of_a_build_are_kept(self, resolver: Resolver, package: Path, wheels: Path, server: Server) -> None:
+        request = asked("pkg @ ./libs/pkg")
+        first = resolver.resolve(request)
+        simple_wheel(wheels, "builder", "2.0")
+        write_simple_index(server.root, sorted(wheels.iterdir()))
+        again = resolver.resolve(replace(request, previous=first.wheels, previous_local=first.local))
+        assert again == first
+        assert versions(resolver.resolve(request).local[0].requires) == {"builder": "2.0"}
+
+    def test_a_source_distribution_is_pinned_by_hash(
+        self, resolver: Resolver, server: Server, wheels: Path, store: Store
+    ) -> None:
+        found = resolver.resolve(asked("old", "num", build=("old",)))
+        (source,) = found.sources
+        content = (wheels / "old-1.1.tar.gz").read_bytes()
+        assert (source.name, source.version, source.file) == ("old", "1.1", "old-1.1.tar.gz")
+        assert (source.sha256, source.size) == (Digest.of(content), len(content))
+        assert store.has(source.sha256)
+        assert source.url == f"{server.url}/files/old-1.1.tar.gz"
+        assert versions(source.requires) == {"builder": "1.0", "num": "1.5"}
+        assert versions(found.wheels) == {"num": "2.0"}
+        assert source.wheel is None
+
+    def test_its_version_is_kept(self, resolver: Resolver) -> None:
+        first = resolver.resolve(asked("old<1.1", build=("old",)))
+        again = resolver.resolve(asked("old", build=("old",), previous_sources=first.sources))
+        assert again.sources == first.sources
+
+    def test_it_has_to_be_allowed_by_name(self, resolver: Resolver) -> None:
+        with pytest.raises(ResolutionError, match="step clean: old has no usable wheel") as caught:
+            resolver.resolve(asked("old", build=("other",)))
+        assert 'build = ["old"]' in caught.value.hint
 
 
 class TestFailures:
