@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import groupby
 
 from repro_env.lock.model import (
     BuiltWheel,
@@ -77,7 +78,15 @@ def long_reference(wheel: Wheel) -> str:
 
 def _head(lock: Lock) -> list[str]:
     lines = [HEADER, f"version = {lock.version}", f"project = {_string(lock.project)}", "", "[inputs]"]
-    return lines + [f"{_key(name)} = {_string(str(lock.inputs[name]))}" for name in sorted(lock.inputs)]
+    # A blank line between the requests of two steps: git merges changes that do not touch each other.
+    for index, (_, names) in enumerate(groupby(sorted(lock.inputs, key=_parts), lambda name: _parts(name)[:2])):
+        lines += [""] if index else []
+        lines += [f"{_key(name)} = {_string(str(lock.inputs[name]))}" for name in names]
+    return lines
+
+
+def _parts(name: str) -> list[str]:
+    return name.split(".")
 
 
 def _base(base: LockedBase) -> Iterator[list[str]]:

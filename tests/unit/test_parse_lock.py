@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import locks
@@ -35,8 +36,8 @@ def test_a_lock_comes_back_whole() -> None:
 
 
 def test_order_and_layout_of_the_text_do_not_matter() -> None:
-    head, *blocks = TEXT.split("\n\n")
-    moved = "\n\n".join([head, *reversed(blocks)]).replace(" = ", "=").replace("\n", "\r\n")
+    head, *tables = re.split(r"\n\n(?=\[)", TEXT.rstrip("\n"))
+    moved = "\n\n".join([head, *reversed(tables)]).replace(" = ", "=").replace("\n", "\r\n")
     assert parse_lock(moved) == locks.churn()
     assert dump_lock(parse_lock(moved)) == TEXT
 
