@@ -17,4 +17,4 @@ def command() -> None:
     Saved on a cluster's node with `repro facts > node.json`, it is judged anywhere: `repro verify --machine node.json`.
     It needs no project. Only GPUs that CUDA_VISIBLE_DEVICES and NVIDIA_VISIBLE_DEVICES leave are in it.
     """
-    click.echo(json.dumps(this_machine(Path.cwd(), gpus=True).to_dict(), indent=2))
+    click.echo(json.dumps(this_machine(Path.cwd()).to_dict(), indent=2))

@@ -18,9 +18,14 @@ from repro_env.verify.facts import Facts
 from repro_env.verify.findings import demand
 
 
-def this_machine(project: Path, *, gpus: bool) -> Facts:
-    """Return this machine's facts. `gpus` says whether the driver is asked."""
-    return collect(project, os.environ, gpus=gpus)
+def this_machine(project: Path, step: LockedStep | None = None) -> Facts:
+    """Return this machine's facts, as a step sees it; the driver is asked unless it is one without GPUs.
+
+    The step's own environment may hide GPUs as the caller's does.
+    """
+    if step is None:
+        return collect(project, os.environ)
+    return collect(project, {**os.environ, **step.env}, gpus=step.gpu is not None)
 
 
 def saved_machine(file: str) -> Facts:
@@ -46,8 +51,7 @@ def verify_machine(
     """
     if not asks_anything(step):
         return ()
-    facts = this_machine(project, gpus=step.gpu is not None)
-    waived = demand(step.name, check_step(lock, step, facts), allowed)
+    waived = demand(step.name, check_step(lock, step, this_machine(project, step)), allowed)
     if waived:
         report.warn(f"step {step.name} goes on although this machine is not what it needs: {', '.join(waived)}")
     return waived

@@ -29,7 +29,7 @@ from repro_env.record.facts import git_state, host_facts
 from repro_env.record.model import RunRecord
 from repro_env.record.runs import OpenRun, list_runs, new_run_id, recording
 from repro_env.run.execute import Outcome, execute, make_run_directory
-from repro_env.run.plan import RunPlan, User, plan_run
+from repro_env.run.plan import GPU_SELECTION, RunPlan, User, plan_run
 from repro_env.run.runtimes.base import Needs, Runtime
 from repro_env.run.runtimes.choose import choose, runtimes_of
 from repro_env.values import Digest, Platform
@@ -73,7 +73,7 @@ class Run:
         self._lock = fresh_lock(workspace)
         self._step = self._lock.steps[step]
         self._platform = this_platform(self._step)
-        self._runtime = choose(runtimes_of(store, report), asked=runtime)
+        self._runtime = choose(runtimes_of(store, report), asked=runtime, gpus=self._step.gpu is not None)
         self._verifier = Verifier(workspace, self._lock, list_runs(workspace.root), report)
 
     def prepare(self) -> Prepared:
@@ -159,6 +159,7 @@ class Run:
             project=self._lock.project,
             image=image,
             image_environment=read_image(self._store, image).env if image else {},
+            gpu_selection={name: os.environ[name] for name in GPU_SELECTION if name in os.environ},
             inputs=prepared.inputs.planned,
             code=directory / "code",
             output=directory / "output",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
@@ -12,7 +13,10 @@ import click
 from repro_env.cli.machine import saved_machine, this_machine
 from repro_env.cli.project import fresh_lock, open_workspace
 from repro_env.errors import VerificationError
+from repro_env.lock.model import Lock, LockedStep
+from repro_env.run.plan import GPU_SELECTION
 from repro_env.verify.checks import check_step
+from repro_env.verify.facts import Facts
 from repro_env.verify.findings import Finding, check_allowed
 
 _VERSION = 1
@@ -44,15 +48,26 @@ def command(
     workspace.check_steps(steps)
     lock = fresh_lock(workspace)
     chosen = {name: lock.steps[name] for name in steps or workspace.project.steps}
-    gpus = any(step.gpu is not None for step in chosen.values())
-    facts = saved_machine(machine) if machine else this_machine(workspace.root, gpus=gpus)
-    findings = {name: check_step(lock, step, facts) for name, step in chosen.items()}
+    findings = _findings(lock, tuple(chosen.values()), machine, workspace.root)
     if as_json:
         click.echo(json.dumps(_document(findings, allowed), indent=2))
     else:
         _show(findings, allowed)
     if any(_refused(found, allowed) for found in findings.values()):
         context.exit(VerificationError.exit_status)
+
+
+def _findings(lock: Lock, steps: Sequence[LockedStep], machine: str, project: Path) -> Findings:
+    """Return each step's findings. The driver, which is slow to start, is asked once for all that see the same."""
+    saved = saved_machine(machine) if machine else None
+    seen: dict[object, Facts] = {}
+    found = {}
+    for step in steps:
+        view = step.gpu is not None, *(step.env.get(name) for name in GPU_SELECTION)
+        if saved is None and view not in seen:
+            seen[view] = this_machine(project, step)
+        found[step.name] = check_step(lock, step, saved or seen[view])
+    return found
 
 
 def _refused(findings: Collection[Finding], allowed: Collection[str]) -> list[Finding]:

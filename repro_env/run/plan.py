@@ -1,7 +1,7 @@
 """What one run of a step is, before anything is started: command, environment, mounts, limits.
 
 A plan says what the step sees and is the same for every runtime that isolates; `runtimes/` turns it into each one's
-own words. Nothing of the caller's environment gets in.
+own words. Nothing of the caller's environment gets in, but for which GPUs a step with GPUs is to see.
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ SHARED_MEMORY = 8 * 2**30
 `DataLoader` with workers."""
 
 PATH = f"{places.ENVIRONMENT}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+GPU_SELECTION = ("CUDA_DEVICE_ORDER", "CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES")
+"""Variables by which the caller, or a scheduler, says which GPUs a step is to see."""
 
 HOSTNAME = "repro"
 
@@ -120,16 +123,19 @@ def plan_run(
     user: User,
     arguments: Sequence[str] = (),
     roots: places.Roots = places.IMAGE_ROOTS,
+    gpu_selection: Mapping[str, str] | None = None,
 ) -> RunPlan:
     """Return the plan of one run.
 
     `code` is the directory that holds the step's code and `output` the run's own fresh directory; `arguments` are
     appended to the command; `image_environment` is what the image's config declares. `roots` are the places as the step
-    sees them. Errors: `KeyError` when the command names an input or output that the step does not have, which the
-    lock's door has refused before.
+    sees them; `gpu_selection` are the caller's variables of `GPU_SELECTION`, which a step with GPUs gets. Errors:
+    `KeyError` when the command names an input or output that the step does not have, which the lock's door has refused
+    before.
     """
     seen = {entry.name: places.input_place(roots, entry.name, entry.declared) for entry in inputs}
     made = {name: places.output_place(roots, declared) for name, declared in step.outputs.items()}
+    selected = (gpu_selection or {}) if step.gpu is not None else {}
     return RunPlan(
         run=run,
         project=project,
@@ -137,7 +143,7 @@ def plan_run(
         environment=environment,
         image=image,
         argv=(*places.expand(step.command, inputs=seen, outputs=made), *arguments),
-        variables=_variables(step, run, image_environment, seen, made),
+        variables=_variables(step, run, {**image_environment, **selected}, seen, made),
         roots=roots,
         code=code,
         inputs=tuple(Mount(source=entry.source, target=seen[entry.name]) for entry in inputs),

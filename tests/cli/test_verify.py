@@ -150,3 +150,29 @@ def test_a_run_says_what_was_allowed(project: Callable[..., OnDisk]) -> None:
 def test_a_step_that_asks_for_nothing_starts_without_a_look_at_the_machine(project: Callable[..., OnDisk]) -> None:
     there = project("no-permission", "")
     assert there.repro("exec", "--runtime", "venv", "clean").status == 0
+
+
+def test_a_step_sees_the_gpus_that_were_verified(project: Callable[..., OnDisk]) -> None:
+    asked = "\n[step.clean.gpu]\ncount = 2\n"
+    there = project("a100-8x", asked)
+    there.write("clean.py", "import os, sys; open(sys.argv[2], 'w').write(os.environ['CUDA_VISIBLE_DEVICES'])\n")
+    fewer = OnDisk(there.root, {**there.env, "CUDA_VISIBLE_DEVICES": "5"})
+    answer = fewer.repro("exec", "clean")
+    assert answer.status == 122
+    assert "CUDA_VISIBLE_DEVICES leaves others out" in answer.stderr
+    enough = OnDisk(there.root, {**there.env, "CUDA_VISIBLE_DEVICES": "5,6"})
+    assert enough.repro("exec", "clean").status == 0  # and in the one runtime that gives it GPUs
+    assert (there.root / "build" / "table.csv").read_text() == "5,6"
+
+
+def test_a_runtime_without_gpus_is_refused(project: Callable[..., OnDisk]) -> None:
+    answer = project("h100").repro("exec", "--runtime", "bwrap", "count")
+    assert answer.status == 123
+    assert "runtime bwrap gives a step no GPU" in answer.stderr
+
+
+def test_a_steps_own_environment_hides_gpus_too(project: Callable[..., OnDisk]) -> None:
+    asked = '\n[step.clean.gpu]\ncount = 2\n[step.clean.env]\nCUDA_VISIBLE_DEVICES = "0"\n[step.count.gpu]\ncount = 8\n'
+    answer = project("a100-8x", asked).repro("verify", "--json")
+    steps = json.loads(answer.stdout)["steps"]
+    assert {name: step["ok"] for name, step in steps.items()} == {"clean": False, "count": True}

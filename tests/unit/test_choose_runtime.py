@@ -64,6 +64,14 @@ def test_every_reason_is_given() -> None:
     assert caught.value.exec_status == 123
 
 
+def test_a_step_with_gpus_starts_only_where_it_sees_them() -> None:
+    runtimes = given(Pretended("bwrap"), Pretended("docker"), Pretended("venv"))
+    assert choose(runtimes, gpus=True).name == "venv"
+    with pytest.raises(RuntimeUnavailableError, match="runtime docker gives a step no GPU") as caught:
+        choose(runtimes, asked="docker", gpus=True)
+    assert caught.value.hint == "use --runtime venv"
+
+
 def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
     with pytest.raises(RuntimeUnavailableError, match="there is no runtime apptainer") as caught:
         choose(given(Pretended("bwrap"), Pretended("venv")), asked="apptainer")

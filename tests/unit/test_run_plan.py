@@ -1,18 +1,20 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import tiny
 
+from repro_env.config.machine import GpuRequest, HostRequest
 from repro_env.lock.places import Roots
-from repro_env.run.plan import ENVIRONMENT, Input, Mount, RunPlan, User, mounts, plan_run
+from repro_env.run.plan import ENVIRONMENT, SHARED_MEMORY, Input, Mount, RunPlan, User, mounts, plan_run
 from repro_env.values import Digest
 
 IMAGE = Digest.of(b"image")
 
 
-def plan(**changes: object) -> RunPlan:
+def plan(*, gpu: GpuRequest | None = None, host: HostRequest | None = None, **changes: object) -> RunPlan:
     step = tiny.tiny_step(
         "python",
         "train.py",
@@ -39,6 +41,7 @@ def plan(**changes: object) -> RunPlan:
         "user": User(uid=1000, gid=100),
         **changes,
     }
+    step = replace(step, gpu=gpu, host=host)
     return plan_run(step, tiny.ENVIRONMENT, **given)  # type: ignore[arg-type]
 
 
@@ -74,6 +77,17 @@ def test_nothing_of_the_callers_environment_gets_in(monkeypatch: pytest.MonkeyPa
     for name in ("SECRET", "SEED", "PATH", "HOME", "TZ"):
         monkeypatch.setenv(name, "x")
     assert plan() == before
+
+
+def test_a_step_with_gpus_sees_those_that_the_caller_chose() -> None:
+    chosen = {"CUDA_VISIBLE_DEVICES": "1"}
+    assert "CUDA_VISIBLE_DEVICES" not in plan(gpu_selection=chosen).variables
+    assert plan(gpu=GpuRequest(), gpu_selection=chosen).variables["CUDA_VISIBLE_DEVICES"] == "1"
+
+
+def test_shared_memory_is_as_much_as_is_asked_for_and_never_less_than_usual() -> None:
+    assert plan(host=HostRequest(shm=1)).shared_memory == plan().shared_memory == SHARED_MEMORY
+    assert plan(host=HostRequest(shm=2 * SHARED_MEMORY)).shared_memory == 2 * SHARED_MEMORY
 
 
 def test_only_the_output_is_writable() -> None:

@@ -43,8 +43,12 @@ RUNTIMES: Mapping[str, Callable[[Store, Reporter], Runtime]] = {
 """Every runtime by name, best first: what isolates before what does not, then what starts soonest."""
 
 
-def choose(runtimes: Sequence[Runtime], *, asked: str = "") -> Runtime:
-    """Return the runtime of that name, or without one the first that works here.
+GIVE_GPUS = ("venv",)
+"""The runtimes in which a step sees this machine's GPUs."""
+
+
+def choose(runtimes: Sequence[Runtime], *, asked: str = "", gpus: bool = False) -> Runtime:
+    """Return the runtime of that name, or without one the first that works here, and gives GPUs if these are needed.
 
     Errors: `RuntimeUnavailableError`, which says of each one why it cannot be used and what would change that.
     """
@@ -52,6 +56,11 @@ def choose(runtimes: Sequence[Runtime], *, asked: str = "") -> Runtime:
     if not candidates:
         names = ", ".join(runtime.name for runtime in runtimes)
         raise RuntimeUnavailableError(f"there is no runtime {asked}", f"known are {names}")
+    if gpus:
+        candidates = [runtime for runtime in candidates if runtime.name in GIVE_GPUS]
+    if not candidates:
+        hint = f"use --runtime {' or '.join(GIVE_GPUS)}"
+        raise RuntimeUnavailableError(f"runtime {asked} gives a step no GPU", "the step has a table gpu", hint)
     reasons, hints = [], []
     for runtime in candidates:
         absence = runtime.unavailable()
