@@ -15,12 +15,12 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from repro_env.build.compiling import Compiler
 from repro_env.edges.report import Reporter
 from repro_env.image import tar
 from repro_env.image.layer import Layer, LayerWriter
+from repro_env.image.layer_memory import recall_layer, remember_layer
 from repro_env.image.store import Store, canonical_json
 from repro_env.image.unpack import unpack_layer
 from repro_env.lock.model import LAYOUT
@@ -116,7 +116,7 @@ def compiled_path(path: str, tag: str) -> str:
 def _layer(found: Sequence[_Modules], compiler: Compiler, store: Store) -> Layer:
     """Return the layer of these modules' byte code, from the store if it was made before."""
     key = Digest.of(canonical_json([LAYOUT, _VERSION, compiler.version, [one.layer.diff_id.hex for one in found]])).hex
-    known = _recall(store, key)
+    known = recall_layer(store, _KIND, key)
     if known is not None:
         return known
     tag = cache_tag(compiler.version.rpartition(".")[0])
@@ -125,7 +125,7 @@ def _layer(found: Sequence[_Modules], compiler: Compiler, store: Store) -> Layer
         compiled = compiler.compile(modules.tree, modules.paths)
         contents |= {compiled_path(path, tag).lstrip("/"): data for path, data in compiled}
     layer = _write(contents, f"byte code of {_named(found)}", store)
-    store.remember(_KIND, key, _document(layer))
+    remember_layer(store, _KIND, key, layer)
     return layer
 
 
@@ -147,28 +147,3 @@ def _named(found: Sequence[_Modules]) -> str:
     """Return what people know these layers as."""
     comments = [modules.layer.comment for modules in found]
     return ", ".join(comments[:_SHOWN]) + (f" and {len(comments) - _SHOWN} more" if len(comments) > _SHOWN else "")
-
-
-def _document(layer: Layer) -> dict[str, Any]:
-    return {
-        "digest": str(layer.digest),
-        "diff_id": str(layer.diff_id),
-        "size": layer.size,
-        "unpacked": layer.unpacked,
-        "comment": layer.comment,
-    }
-
-
-def _recall(store: Store, key: str) -> Layer | None:
-    document: Any = store.recall(_KIND, key)
-    try:
-        layer = Layer(
-            digest=Digest.parse(document["digest"]),
-            diff_id=Digest.parse(document["diff_id"]),
-            size=document["size"],
-            unpacked=document["unpacked"],
-            comment=document["comment"],
-        )
-    except (KeyError, TypeError, ValueError, AttributeError):
-        return None
-    return layer if store.has(layer.digest, layer.size) else None

@@ -23,7 +23,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, BinaryIO, cast
+from typing import IO, BinaryIO, cast
 
 from isal import igzip, isal_zlib
 
@@ -31,6 +31,7 @@ from repro_env.edges.files import os_errors
 from repro_env.errors import IntegrityError
 from repro_env.image import tar
 from repro_env.image.layer import Layer, LayerWriter
+from repro_env.image.layer_memory import recall_layer, remember_layer
 from repro_env.image.python_patches import LIMIT, is_patched, patched
 from repro_env.image.store import Store, canonical_json
 from repro_env.lock.model import LAYOUT, Interpreter
@@ -78,7 +79,7 @@ def python_layer(interpreter: Interpreter, store: Store) -> Layer:
     kind, `StoreError`.
     """
     key = Digest.of(canonical_json([LAYOUT, interpreter.sha256.hex])).hex
-    known = _recall(store, key)
+    known = recall_layer(store, _KIND, key)
     if known is not None:
         return known
     with (
@@ -94,7 +95,7 @@ def python_layer(interpreter: Interpreter, store: Store) -> Layer:
         except _DAMAGES as error:
             raise IntegrityError(f"{interpreter.file} is damaged", str(error)) from error
         layer = _write(entries, spool, store, f"Python {interpreter.version} at {INTERPRETER}")
-    store.remember(_KIND, key, _document(layer))
+    remember_layer(store, _KIND, key, layer)
     return layer
 
 
@@ -223,28 +224,3 @@ def _add(writer: LayerWriter, path: str, entry: _Entry, spool: IO[bytes]) -> Non
 def _chunks(spool: IO[bytes], entry: _Entry) -> Iterator[bytes]:
     for start in range(0, entry.size, _CHUNK):
         yield os.pread(spool.fileno(), min(_CHUNK, entry.size - start), entry.offset + start)
-
-
-def _document(layer: Layer) -> dict[str, Any]:
-    return {
-        "digest": str(layer.digest),
-        "diff_id": str(layer.diff_id),
-        "size": layer.size,
-        "unpacked": layer.unpacked,
-        "comment": layer.comment,
-    }
-
-
-def _recall(store: Store, key: str) -> Layer | None:
-    document: Any = store.recall(_KIND, key)
-    try:
-        layer = Layer(
-            digest=Digest.parse(document["digest"]),
-            diff_id=Digest.parse(document["diff_id"]),
-            size=document["size"],
-            unpacked=document["unpacked"],
-            comment=document["comment"],
-        )
-    except (KeyError, TypeError, ValueError, AttributeError):
-        return None
-    return layer if store.has(layer.digest, layer.size) else None

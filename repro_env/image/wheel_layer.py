@@ -12,6 +12,7 @@ from repro_env.errors import BuildError, IntegrityError
 from repro_env.image import tar
 from repro_env.image.archive import Archive
 from repro_env.image.layer import Deflated, Layer, LayerWriter
+from repro_env.image.layer_memory import layer_document, layer_of
 from repro_env.image.libraries import VERSION, LayerLibraries, LibraryObserver, remember_libraries
 from repro_env.image.store import Store, canonical_json
 from repro_env.image.wheel import Installed, plan
@@ -148,27 +149,14 @@ def _write(writer: LayerWriter, file: Installed, archive: Archive) -> None:
 
 
 def _to_document(made: WheelLayer) -> dict[str, Any]:
-    layer = made.layer
-    return {
-        "digest": str(layer.digest),
-        "diff_id": str(layer.diff_id),
-        "size": layer.size,
-        "unpacked": layer.unpacked,
-        "comment": layer.comment,
-        "paths": {path: list(value) for path, value in made.paths.items()},
-    }
+    return {**layer_document(made.layer), "paths": {path: list(value) for path, value in made.paths.items()}}
 
 
 def _from_document(document: Any) -> WheelLayer | None:
     """Return what a remembered document says, or None if there is none or it is not of this shape."""
+    layer = layer_of(document)
     try:
-        layer = Layer(
-            digest=Digest.parse(document["digest"]),
-            diff_id=Digest.parse(document["diff_id"]),
-            size=document["size"],
-            unpacked=document["unpacked"],
-            comment=document["comment"],
-        )
-        return WheelLayer(layer, {path: (value[0], value[1]) for path, value in document["paths"].items()})
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError):
+        paths = {path: (value[0], value[1]) for path, value in document["paths"].items()}
+    except (KeyError, TypeError, AttributeError, IndexError):
         return None
+    return WheelLayer(layer, paths) if layer else None

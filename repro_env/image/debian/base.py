@@ -28,6 +28,7 @@ from repro_env.image.debian.order import unpack_order
 from repro_env.image.debian.spool import Span, Spools
 from repro_env.image.debian.tree import EXTRA, STANDARD, STATE, Node, Tree, layer_nodes
 from repro_env.image.layer import Layer, LayerWriter
+from repro_env.image.layer_memory import recall_layer
 from repro_env.image.libraries import VERSION, remember_libraries
 from repro_env.image.store import Store, canonical_json
 from repro_env.lock.model import LAYOUT, DebianPackage, DebianRoot
@@ -79,7 +80,7 @@ def _build(packages: Sequence[DebianPackage], plan: Mapping[int, str], store: St
         for place, key in plan.items():
             tree.layer = place
             _fill(tree, place, debs)
-            layers.append(_recall(store, key) or _write(tree, place, debs, key, store))
+            layers.append(recall_layer(store, _KIND, key) or _write(tree, place, debs, key, store))
         return tuple(layers)
 
 
@@ -119,17 +120,7 @@ def _write(tree: Tree, place: int, debs: Sequence[Deb], key: str, store: Store) 
         layer = writer.finish(_comment(place, debs))
         keep(layer.digest)
     remember_libraries(store, layer.digest, libraries_of(nodes, debs))
-    store.remember(
-        _KIND,
-        key,
-        {
-            "digest": str(layer.digest),
-            "diff_id": str(layer.diff_id),
-            "size": layer.size,
-            "unpacked": layer.unpacked,
-            "comment": layer.comment,
-        },
-    )
+    remember_layer(store, _KIND, key, layer)
     return layer
 
 
@@ -175,18 +166,5 @@ def _comment(place: int, debs: Sequence[Deb]) -> str:
 
 
 def _recall_all(store: Store, plan: Mapping[int, str]) -> tuple[Layer, ...] | None:
-    found = [layer for key in plan.values() if (layer := _recall(store, key)) is not None]
+    found = [layer for key in plan.values() if (layer := recall_layer(store, _KIND, key)) is not None]
     return tuple(found) if len(found) == len(plan) else None
-
-
-def _recall(store: Store, key: str) -> Layer | None:
-    document = store.recall(_KIND, key)
-    if document is None or not store.has(Digest.parse(document["digest"]), document["size"]):
-        return None
-    return Layer(
-        digest=Digest.parse(document["digest"]),
-        diff_id=Digest.parse(document["diff_id"]),
-        size=document["size"],
-        unpacked=document["unpacked"],
-        comment=document["comment"],
-    )
