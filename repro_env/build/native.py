@@ -172,6 +172,7 @@ def step_document(lock: Lock, step: LockedStep, platform: Platform, local: Seque
         "step": step.name,
         "platform": str(platform),
         "interpreter": environment.interpreter,
+        **({"archive": environment.archive.sha256.hex} if environment.archive else {}),
         "command": list(step.command),
         "inputs": {name: str(lock.data[name].digest) if name in lock.data else "" for name in step.inputs},
         "outputs": dict(step.outputs),
