@@ -133,10 +133,13 @@ def read_record(directory: Path) -> RunRecord:
 
 
 def list_runs(project: Path) -> Runs:
-    """Return the runs of the project in this directory. Errors: `StoreError` when they cannot be listed."""
+    """Return the runs of the project in this directory; what was killed before it began is none.
+
+    Errors: `StoreError` when they cannot be listed.
+    """
     root = project / ".repro" / "runs"
     with os_errors(f"list {root}"):
-        directories = [path for path in root.iterdir() if path.is_dir()] if root.is_dir() else []
+        directories = [path for path in root.iterdir() if (path / RECORD).exists()] if root.is_dir() else []
     records: list[RunRecord] = []
     damaged: list[Damaged] = []
     for directory in sorted(directories, key=lambda path: path.name, reverse=True):

@@ -227,7 +227,6 @@ def test_no_runs_are_no_error(tmp_path: Path) -> None:
         (lambda path: path.write_text("{"), "record.json: Expecting property name"),
         (lambda path: path.write_bytes(b"\xff\xfe"), "record.json: "),
         (lambda path: path.write_text("{}"), "record.json: version is missing"),
-        (lambda path: path.unlink(), "record.json: No such file or directory"),
     ],
 )
 def test_damaged_records_are_listed_apart(tmp_path: Path, damage: Callable[[Path], object], why: str) -> None:
@@ -239,6 +238,13 @@ def test_damaged_records_are_listed_apart(tmp_path: Path, damage: Callable[[Path
     assert runs.records == (good,)
     assert [item.directory.name for item in runs.damaged] == [bad.id]
     assert runs.damaged[0].why.startswith(why)
+
+
+def test_what_was_killed_before_it_began_is_no_run(tmp_path: Path) -> None:
+    good = finish(tmp_path, begun())
+    (tmp_path / ".repro" / "runs" / "20261123T043355Z-train-3f2a" / "code").mkdir(parents=True)
+    runs = list_runs(tmp_path)
+    assert (runs.records, runs.damaged) == ((good,), ())
 
 
 def test_the_maker_of_an_output_is_the_newest_run_that_left_these_bytes(tmp_path: Path) -> None:
