@@ -28,7 +28,7 @@ from repro_env.image.debian.order import unpack_order
 from repro_env.image.debian.spool import Span, Spools
 from repro_env.image.debian.tree import EXTRA, STANDARD, STATE, Node, Tree, layer_nodes
 from repro_env.image.layer import Layer, LayerWriter
-from repro_env.image.layer_memory import recall_layer
+from repro_env.image.layer_memory import recall_layer, remember_layer
 from repro_env.image.libraries import VERSION, remember_libraries
 from repro_env.image.store import Store, canonical_json
 from repro_env.lock.model import LAYOUT, DebianPackage, DebianRoot
