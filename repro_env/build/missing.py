@@ -18,7 +18,7 @@ from __future__ import annotations
 import posixpath
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from repro_env.build.library_tree import LibraryTree
@@ -43,7 +43,7 @@ _VERSION = re.compile(r"(?P<name>.*?)_(?P<number>\d+(?:\.\d+)*)\Z")
 class VersionGap:
     """A symbol version that is asked of a library and that no library of its name defines.
 
-    `found` is the highest version of the same kind that one defines, empty if none.
+    `found` is the highest version of the same kind that is there, empty if none.
     """
 
     library: str
@@ -130,8 +130,18 @@ def _version_gaps(tree: LibraryTree, library: Library) -> Iterator[VersionGap]:
         lacking = [version for version in versions if version not in defined]
         for kind in sorted({_kind(version) for version in lacking}):
             highest = max((version for version in lacking if _kind(version) == kind), key=_number)
-            best = max((version for version in defined if _kind(version) == kind), key=_number, default="")
-            yield VersionGap(library=name, version=highest, found=best)
+            yield VersionGap(library=name, version=highest, found=_best(tree, providers, kind))
+
+
+def _best(tree: LibraryTree, providers: Iterable[Library], kind: str) -> str:
+    """Return the highest version of a kind that these libraries, or those beside them, define.
+
+    The versions of the C library are those of all its parts: libm has GLIBC_2.31 where libc stops at GLIBC_2.30.
+    """
+    places = {posixpath.dirname(provider.path) for provider in providers}
+    beside = [library for path, library in tree.files.items() if posixpath.dirname(path) in places]
+    defined = (version for library in beside if library.elf for version in library.elf.defines)
+    return max((version for version in defined if _kind(version) == kind), key=_number, default="")
 
 
 def _kind(version: str) -> str:

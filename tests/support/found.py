@@ -46,7 +46,7 @@ def base(**configuration: str) -> LayerLibraries:
     glibc = [f"GLIBC_2.{number}" for number in (2, 17, 28, 31)]
     return LayerLibraries(
         files=(
-            library(f"{LIB}/libc.so.6", package="libc6 2.31", soname="libc.so.6", defines=glibc),
+            library(f"{LIB}/libc.so.6", package="libc6 2.31", soname="libc.so.6", defines=glibc[:-1]),
             library(f"{LIB}/libm.so.6", package="libc6 2.31", soname="libm.so.6", defines=glibc),
             library(
                 f"{LIB}/libstdc++.so.6.0.28",
