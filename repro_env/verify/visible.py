@@ -28,9 +28,9 @@ def _for_container(gpus: tuple[Gpu, ...], text: str | None) -> tuple[tuple[Gpu, 
     A runtime that heeded it gives the container those devices alone, numbered anew: where there are as many as it
     lists, nothing is left to be done. Elsewhere, as with a runtime that gives all of them, it is heeded here.
     """
-    if text is None or text in {"", "all"}:
+    if text is None or text in {"", "all", "void"}:  # void stands in containers that got their GPUs through CDI
         return gpus, ""
-    if text in {"none", "void"}:
+    if text == "none":
         return (), _CONTAINER if gpus else ""
     listed = [entry.strip() for entry in text.split(",") if entry.strip()]
     if len(listed) == len(gpus):

@@ -110,7 +110,7 @@ def test_a_library_that_is_none(nvml: machines.Nvml, tmp_path: Path) -> None:
 
 
 @pytest.mark.bwrap
-def test_from_inside_a_container(nvml: machines.Nvml) -> None:
+def test_from_inside_a_bwrap_container(nvml: machines.Nvml) -> None:
     inside = ["bwrap", "--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc", "--unshare-all", "--chdir", str(ROOT)]
     done = subprocess.run(
         [*inside, sys.executable, "-m", "repro_env", "facts"],
@@ -122,6 +122,33 @@ def test_from_inside_a_container(nvml: machines.Nvml) -> None:
     )
     facts = json.loads(done.stdout)
     assert [gpu["name"] for gpu in facts["gpus"]] == ["NVIDIA H200"]
+
+
+@pytest.mark.docker
+def test_from_inside_a_docker_container(nvml: machines.Nvml) -> None:
+    """An image of nothing, with this machine's own directories in it: what counts is the container."""
+    empty = b"\0" * 10240  # a tar archive without a member
+    made = subprocess.run(["docker", "import", "-"], input=empty, capture_output=True, check=True, timeout=60)
+    image = made.stdout.decode().strip()
+    system = ["/usr", "/bin", "/lib", "/lib64", "/etc"]
+    places = [*system, sys.base_prefix, sys.prefix, str(ROOT), str(nvml.directory)]
+    words = ["docker", "run", "--rm", "--network", "none", "--workdir", str(ROOT)]
+    for place in dict.fromkeys(places):
+        words += ["--volume", f"{place}:{place}:ro"] if Path(place).exists() else []
+    for variable, value in nvml.environment("b200").items():
+        words += ["--env", f"{variable}={value}"]
+    try:
+        done = subprocess.run(
+            [*words, image, sys.executable, "-m", "repro_env", "facts"],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+    finally:
+        subprocess.run(["docker", "rmi", "--force", image], capture_output=True, check=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert [gpu["name"] for gpu in json.loads(done.stdout)["gpus"]] == ["NVIDIA B200"]
 
 
 @pytest.mark.gpu

@@ -34,7 +34,7 @@ PARTS = tuple(Gpu(index=0, uuid=f"MIG-{number}bbb-0", mig="1g.10gb") for number 
         ({"NVIDIA_VISIBLE_DEVICES": "all"}, [0, 1, 2, 3], ""),
         ({"NVIDIA_VISIBLE_DEVICES": ""}, [0, 1, 2, 3], ""),
         ({"NVIDIA_VISIBLE_DEVICES": "none"}, [], "NVIDIA_VISIBLE_DEVICES"),
-        ({"NVIDIA_VISIBLE_DEVICES": "void"}, [], "NVIDIA_VISIBLE_DEVICES"),
+        ({"NVIDIA_VISIBLE_DEVICES": "void"}, [0, 1, 2, 3], ""),
         ({"NVIDIA_VISIBLE_DEVICES": "1,GPU-2aaa-0"}, [1, 2], "NVIDIA_VISIBLE_DEVICES"),
         ({"NVIDIA_VISIBLE_DEVICES": "4,5,6,7"}, [0, 1, 2, 3], ""),  # heeded by the runtime, and numbered anew
         ({"NVIDIA_VISIBLE_DEVICES": "/var/run/nvidia-container-devices"}, [0, 1, 2, 3], ""),
