@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
+from repro_env.build.missing_findings import Packages
 from repro_env.image.oci import Image, read_image
 from repro_env.image.store import Store, canonical_json
 from repro_env.values import Digest
@@ -15,14 +16,6 @@ _VERSION = 1
 """Of how is looked and what is remembered."""
 
 _SEARCH = "LD_LIBRARY_PATH"
-
-
-@dataclass(frozen=True, slots=True)
-class Packages:
-    """A distribution's packages of some libraries: library to package, and package to those it depends on."""
-
-    names: Mapping[str, str] = field(default_factory=dict)
-    brings: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 AskPackages = Callable[[Sequence[str]], Packages | None]

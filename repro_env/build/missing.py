@@ -19,9 +19,9 @@ import posixpath
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 
 from repro_env.build.library_tree import LibraryTree
+from repro_env.build.missing_findings import Finding, Missing, VersionGap
 from repro_env.build.optional import PREFIX, Loaded, loaded_files, spared_variants
 from repro_env.image.libraries import Library
 
@@ -37,50 +37,6 @@ _OTHER_C_LIBRARY = re.compile(r"libc\.musl-|ld-musl-|libc\.so\Z")
 
 _SITE_PACKAGES = re.compile(r".*/site-packages/")
 _VERSION = re.compile(r"(?P<name>.*?)_(?P<number>\d+(?:\.\d+)*)\Z")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, order=True)
-class VersionGap:
-    """A symbol version that is asked of a library and that no library of its name defines.
-
-    `found` is the highest version of the same kind that is there, empty if none.
-    """
-
-    library: str
-    version: str
-    found: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """What one package misses. `package` is its name and version, `module` the name people know its files by.
-
-    `libraries` are those that nothing provides, `versions` the highest of each kind that is not there, `files` the
-    paths that need them.
-    """
-
-    package: str
-    module: str
-    libraries: tuple[str, ...] = ()
-    versions: tuple[VersionGap, ...] = ()
-    files: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Missing:
-    """Of one image: findings by package, and which packages use which libraries of the GPU's driver.
-
-    `optional` are findings of files that a package may well do without.
-    """
-
-    findings: tuple[Finding, ...] = ()
-    optional: tuple[Finding, ...] = ()
-    driver: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-
-    @property
-    def libraries(self) -> tuple[str, ...]:
-        """Every library that is missed, each once, sorted."""
-        return tuple(sorted({library for finding in self.findings for library in finding.libraries}))
 
 
 def find_missing(tree: LibraryTree) -> Missing:

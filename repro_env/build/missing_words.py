@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from repro_env.build.inspect import Packages
-from repro_env.build.missing import Finding, Missing, VersionGap
+from repro_env.build.missing_findings import Finding, Missing, Packages, VersionGap
 
 _SHOWN = 8
 _NEWEST = {"GLIBC": "glibc", "GLIBCXX": "libstdc++", "CXXABI": "libstdc++", "GCC": "libgcc"}

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from repro_env.build.inspect import Inspected, Packages, inspect_image
+from repro_env.build.inspect import Inspected, inspect_image
+from repro_env.build.missing_findings import Packages
 from repro_env.build.native import Built
 from repro_env.cli.project import Workspace
-from repro_env.cli.settings import mirrors
 from repro_env.config.model import DebianBase
 from repro_env.edges.report import Reporter
 from repro_env.errors import BuildError, ReproError
@@ -28,9 +28,11 @@ class Looked:
     debian: bool
     inspected: Inspected | None
 
-    def lines(self) -> tuple[str, ...]:
-        """Return what a person should know, a line for each thing."""
-        if self.inspected is None or self.inspected.clean:
+    def lines(self, *, strict: bool) -> tuple[str, ...]:
+        """Return what a person should know, a line for each thing; that nothing is known only if that is `strict`."""
+        if self.inspected is None:
+            return (f"the layers of base.{self.base} are not here to be looked into",) if strict else ()
+        if self.inspected.clean:
             return ()
         from repro_env.build.missing_words import missing_from_document, missing_lines  # noqa: PLC0415 - seldom
 
@@ -56,7 +58,7 @@ def warn_missing(looked: Sequence[Looked], report: Reporter, *, strict: bool = F
     """Say what is missing, each thing once with the steps it concerns. Errors: `BuildError` with `strict`."""
     steps: dict[str, list[str]] = defaultdict(list)
     for one in looked:
-        for line in one.lines():
+        for line in one.lines(strict=strict):
             steps[line].append(one.built.step)
     lines = [f"{_steps(names)}: {line}" for line, names in steps.items()]
     if lines and strict:
@@ -105,6 +107,7 @@ def _packages(
     """Return which packages have these libraries, or None when the suite's list of files cannot be had."""
     # Needed only where something is missing, and urllib3 with it.
     from repro_env.cli.fetching import Fetching  # noqa: PLC0415
+    from repro_env.cli.settings import mirrors  # noqa: PLC0415
     from repro_env.resolve.debian.archive import Archive  # noqa: PLC0415
     from repro_env.resolve.debian.contents import library_packages  # noqa: PLC0415
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import gzip
 import io
+import posixpath
+import re
 import tarfile
 import zlib
 from collections.abc import Iterator
@@ -21,7 +23,6 @@ from repro_env.image.base import GZIP, PLAIN
 from repro_env.image.layer import Layer
 from repro_env.image.libraries import (
     LayerLibraries,
-    Library,
     LibraryObserver,
     is_configuration,
     is_link_of_interest,
@@ -34,6 +35,8 @@ _WHITEOUT = ".wh."
 _OPAQUE = ".wh..wh..opq"
 _CHUNK = 1 << 18
 _CONFIGURATION_LIMIT = 1 << 16
+_RECORD = ".dist-info/RECORD"
+_RECORD_LIMIT = 16 << 20
 _DAMAGES = cast(
     "tuple[type[Exception], ...]", (tarfile.TarError, isal_zlib.error, zlib.error, EOFError, gzip.BadGzipFile)
 )
@@ -68,6 +71,7 @@ class _Scan:
         self._links: dict[str, str] = {}
         self._hard_links: dict[str, str] = {}
         self._configuration: dict[str, str] = {}
+        self._packages: dict[str, str] = {}
         self._removed: list[str] = []
         self._emptied: list[str] = []
 
@@ -75,10 +79,10 @@ class _Scan:
         with self._opened() as stream, tarfile.open(fileobj=stream, mode="r|") as archive:
             for entry in archive:
                 self._entry(archive, entry)
-        found = {file.path: file for file in self._observer.found}
+        found = {file.path: replace(file, package=self._packages.get(file.path, "")) for file in self._observer.found}
         linked = [replace(found[target], path=path) for path, target in self._hard_links.items() if target in found]
         return LayerLibraries(
-            files=tuple(cast("list[Library]", [*found.values(), *linked])),
+            files=(*found.values(), *linked),
             links=self._links,
             configuration=self._configuration,
             removed=tuple(self._removed),
@@ -104,6 +108,9 @@ class _Scan:
     def _file(self, path: str, entry: tarfile.TarInfo, content: IO[bytes]) -> None:
         if is_configuration(path):
             self._configuration[path] = content.read(_CONFIGURATION_LIMIT).decode(errors="replace")
+            return
+        if path.endswith(_RECORD):
+            self._packages.update(_recorded(path, content.read(_RECORD_LIMIT)))
             return
         first = content.read(_CHUNK)
         sink = self._observer.begin(tar.Entry(path=path, size=entry.size), first)
@@ -134,6 +141,20 @@ class _Scan:
                 unpacked = igzip.IGzipFile(fileobj=stream, mode="rb")  # type: ignore[no-untyped-call]
                 stream = stack.enter_context(contextlib.closing(cast("IO[bytes]", unpacked)))
             yield cast("BinaryIO", io.BufferedReader(cast("io.RawIOBase", stream), _CHUNK))
+
+
+def _recorded(path: str, content: bytes) -> Iterator[tuple[str, str]]:
+    """Yield what may be a library or a program of an installed Python package, with the package's name and version.
+
+    Source: PyPA specification "Recording installed projects".
+    """
+    site, _, folder = path.removesuffix(_RECORD).rpartition("/")
+    name, _, version = folder.rpartition("-")
+    package = f"{re.sub('[-_.]+', '-', name).lower()} {version}"
+    for line in content.decode(errors="replace").splitlines():
+        place = line.partition(",")[0]
+        if ".so" in place or place.startswith("../"):
+            yield posixpath.normpath(f"{site}/{place}"), package
 
 
 def _clean(name: str) -> str:

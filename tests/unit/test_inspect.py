@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 from found import AMD64, SITE, base, library
 
-from repro_env.build.inspect import Inspected, Packages, inspect_image
+from repro_env.build.inspect import Inspected, inspect_image
+from repro_env.build.missing_findings import Packages
 from repro_env.image.layer import Layer
 from repro_env.image.libraries import LayerLibraries, remember_libraries
 from repro_env.image.oci import Image, write_image

@@ -124,6 +124,19 @@ def test_a_layer_of_somebody_elses_is_read_once(store: Store, kind: str, monkeyp
     assert libraries_of_layer(store, layer) == expected
 
 
+def test_a_layer_whose_notes_were_lost_names_the_same_packages(store: Store, tmp_path: Path) -> None:
+    files = {"shape/core.so": CONTENT, "the_shape-2.1.data/scripts/tool": CONTENT, "a, b.so": CONTENT}
+    made = layer_of(store, make_wheel(tmp_path, WheelRecipe(name="the-shape", version="2.1", files=files)))
+    noted = recall_libraries(store, made.layer.digest)
+    assert noted is not None
+    (store.root / "derived" / "libraries" / f"{made.layer.digest.hex}.json").unlink()
+    found = libraries_of_layer(store, made.layer)
+    assert found is not None
+    odd = f"{SITE}/a, b.so"
+    assert [one for one in found.files if one.path != odd] == [one for one in noted.files if one.path != odd]
+    assert {one.package for one in noted.files} == {"the-shape 2.1"}
+
+
 def test_names_far_inside_a_layers_file_are_fetched_from_it_again(store: Store) -> None:
     far = apart(CONTENT, 12 << 20)
     layer = keep_layer(store, [entry("a"), entry("far.so"), entry("z")], {"a": b"a" * 700, "far.so": far}, MEDIA_TYPE)

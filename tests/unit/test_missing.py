@@ -7,9 +7,9 @@ import json
 import pytest
 from found import AMD64, LIB, SITE, base, library, tree
 
-from repro_env.build.inspect import Packages
 from repro_env.build.library_tree import LibraryTree
-from repro_env.build.missing import Finding, Missing, VersionGap, find_missing, module_of
+from repro_env.build.missing import find_missing, module_of
+from repro_env.build.missing_findings import Finding, Missing, Packages, VersionGap
 from repro_env.build.missing_words import missing_document, missing_from_document, missing_lines
 from repro_env.image.libraries import LayerLibraries, Library
 
