@@ -91,9 +91,13 @@ def _bases(lock: Lock, project: Project, digests: Mapping[str, Digest]) -> Itera
     for name, base in project.bases.items():
         key, locked = f"base.{name}", lock.bases.get(name)
         if locked is not None and lock.inputs.get(key) != digests.get(key):
-            change = _base_change(base, locked) or _interpreter_change(name, lock, project)
+            change = _base_change(base, locked)
+            if isinstance(base, ImageBase):
+                otherwise = "glibc or python changed"
+            else:
+                change, otherwise = change or _interpreter_change(name, lock, project), "packages or mirror changed"
             if change or _same_platforms(lock, project):
-                yield Drift(key=key, change=change or "packages or mirror changed")
+                yield Drift(key=key, change=change or otherwise)
 
 
 def _base_change(base: Base, locked: LockedBase) -> str:
@@ -103,7 +107,7 @@ def _base_change(base: Base, locked: LockedBase) -> str:
         kind = ("image" if locked.image else "suite") if same_kind else "root filesystem"
         return f"{kind} changed from {before} to {after}"
     if isinstance(base, ImageBase):
-        return "what repro.toml says of the image changed"
+        return ""
     roots = [root for root in locked.roots.values() if isinstance(root, DebianRoot)]
     held = {package.name for root in roots for package in root.packages}
     new = [name for name in base.packages if name not in held]

@@ -87,7 +87,11 @@ def world(registry: Registry, proxy: Proxy, store: Store, request: pytest.Fixtur
     return World(registry, proxy, store, f"t{abs(hash(request.node.name)):x}")
 
 
-SYSTEM: dict[str, bytes | str | None] = {LIBC: libc("2.36"), "usr/bin/python3.11": cpython("3.11.2"), "usr/bin/python3": "python3.11"}
+SYSTEM: dict[str, bytes | str | None] = {
+    LIBC: libc("2.36"),
+    "usr/bin/python3.11": cpython("3.11.2"),
+    "usr/bin/python3": "python3.11",
+}
 
 
 @pytest.mark.parametrize("family", [OCI, DOCKER])

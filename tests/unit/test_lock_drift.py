@@ -46,6 +46,9 @@ inputs = ["clean.table"]
 FILES = {"clean.txt": "six\n"}
 
 
+REQUIREMENTS = ["step clean: requirements changed", "step train: requirements changed"]
+
+
 def load(text: str = PROJECT, files: Mapping[str, str] = FILES) -> tuple[Project, dict[str, Digest]]:
     project = read_project(text, file="repro.toml")
     return project, request_digests(project, request_files(project, files.get))
@@ -116,6 +119,35 @@ def test_a_locked_step_is_what_was_asked() -> None:
 def test_a_change_of_the_project_is_told_in_words(old: str, new: str, expected: list[str]) -> None:
     assert old in PROJECT
     assert told(PROJECT.replace(old, new, 1)) == expected
+
+
+IMAGE = PROJECT.replace('debian = "bookworm"\npackages = ["libgomp1"]', 'image = "ghcr.io/a/b:1"\nglibc = "2.39"')
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("", "", []),
+        ("b:1", "b:2", ["base slim: image changed from ghcr.io/a/b:1 to ghcr.io/a/b:2"]),
+        ("2.39", "2.40", ["base slim: glibc or python changed", *REQUIREMENTS]),
+        ('"2.39"', '"2.39"\npython = "3.11.2"', ["base slim: glibc or python changed", *REQUIREMENTS]),
+        (
+            'name = "churn"',
+            'name = "churn"\nplatforms = ["linux/amd64", "linux/arm64"]',
+            ["project: platform linux/arm64 is new"],
+        ),
+        (
+            'image = "ghcr.io/a/b:1"\nglibc = "2.39"',
+            'debian = "bookworm"',
+            ["base slim: root filesystem changed from ghcr.io/a/b:1 to bookworm"],
+        ),
+    ],
+)
+def test_a_change_of_an_image_base_is_told_in_words(old: str, new: str, expected: list[str]) -> None:
+    _, digests = load(IMAGE)
+    image = replace(locks.image_base(), name="slim", image="ghcr.io/a/b:1")
+    lock = replace(fresh(), inputs=digests, bases={"slim": image})
+    assert told(IMAGE.replace(old, new, 1), lock=lock) == expected
 
 
 def test_a_change_of_another_file_is_told_as_changed_requirements() -> None:

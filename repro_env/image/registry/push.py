@@ -7,9 +7,10 @@ is it uploaded. Manifests follow once every blob of theirs is there, and names l
 from __future__ import annotations
 
 import json
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -80,12 +81,13 @@ class Pusher:
         manifests = {platform: self.store.read(digest) for platform, digest in shipment.manifests.items()}
         blobs = _blobs(manifests.values())
         with self.report.task(f"pushing {shipment.reference}", sum(blob.size for blob in blobs)) as task:
-            work = [pool.submit(self._have, repository, blob, task) for blob in blobs]
+            stoppable = _Stoppable(task)
+            work = [pool.submit(self._have, repository, blob, stoppable) for blob in blobs]
             try:
-                done = [future.result() for future in work]
+                done = [future.result() for future in as_completed(work)]
             except BaseException:
-                for waiting in work:
-                    waiting.cancel()
+                stoppable.stop()
+                pool.shutdown(wait=False, cancel_futures=True)
                 raise
         ways = Counter(how for how, _sent in done)
         return Pushed(
@@ -144,6 +146,26 @@ class Pusher:
             repository.put_manifest(content, MANIFEST_TYPE, str(Digest.of(content)))
         described = {platform: descriptor(MANIFEST_TYPE, content) for platform, content in manifests.items()}
         return repository.put_manifest(canonical_json(index_document(described)), OCI_INDEX, target)
+
+
+class _StoppedError(Exception):
+    """The push has failed or was interrupted elsewhere. Never leaves the uploading thread's future."""
+
+
+class _Stoppable:
+    """A task that, once stopped, stops whoever goes on with it: what is being sent may be gigabytes."""
+
+    def __init__(self, task: Task) -> None:
+        self._task = task
+        self._stopped = threading.Event()
+
+    def stop(self) -> None:
+        self._stopped.set()
+
+    def advance(self, amount: int) -> None:
+        if self._stopped.is_set():
+            raise _StoppedError
+        self._task.advance(amount)
 
 
 def _blobs(manifests: Iterable[bytes]) -> list[_Blob]:

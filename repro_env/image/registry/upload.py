@@ -24,7 +24,7 @@ _BREAKS = 5
 """Broken connections in a row, none of which brought anything, after which an upload is given up."""
 
 _PIECE = 1 << 18
-_CREATED, _ACCEPTED, _NO_CONTENT = 201, 202, 204
+_OK, _CREATED, _ACCEPTED, _NO_CONTENT = 200, 201, 202, 204
 _BAD_REQUEST, _ABSENT, _BAD_RANGE = 400, 404, 416
 _NO_CHUNKS = frozenset({400, 405, 411, 413, 416, 501})
 _RANGE = re.compile(r"(?:bytes=)?0-(\d+)\Z")
@@ -87,7 +87,7 @@ class Upload:
         if not self._place:
             return 0
         answer = self._repository.http.send("GET", self._place)
-        if answer.status == _NO_CONTENT and answer.headers.get("range"):
+        if answer.status in (_OK, _ACCEPTED, _NO_CONTENT) and answer.headers.get("range"):
             have = _received(answer, 0)
             if have < self._size:
                 self._place = self._repository.location(answer) if answer.headers.get("location") else self._place
