@@ -58,7 +58,8 @@ class Registries:
             try:
                 answer = self.http.send("GET", f"{base}/v2/", retry=False)
             except FetchError as error:
-                failures.append(FetchError(f"cannot reach the registry {host}", error.why, error.hint))
+                why = f"{error.what}\n{error.why}".strip()
+                failures.append(FetchError(f"cannot reach the registry {host}", why, error.hint))
                 continue
             if answer.status in (_OPEN, _CLOSED):
                 return base
