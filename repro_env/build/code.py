@@ -90,7 +90,8 @@ def files_below(directory: Path, excluded: Iterable[Path]) -> Code:
     leaves behind, what looks like a secret and what is `excluded`. Errors: as `find_code`.
     """
     listed = _list_git(directory, "--cached", "--others", "--exclude-standard")
-    names = set(_below(directory, directory)) if listed is None else _present(listed, directory)
+    # Git lists nothing of a directory that is ignored as a whole.
+    names = _present(listed, directory) if listed else set(_below(directory, directory))
     own = {name for name in names if not _is_build_output(name) and not _is_directory(directory / _local(name))}
     outside = (os.path.relpath(path, directory) for path in excluded)
     files = [_code_file(name, directory) for name in sorted(_without(own, outside) - _OWN)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from repro_env.edges.report import Reporter, Silent
 from repro_env.errors import BuildError
 from repro_env.image.oci import INDEX_TYPE, MANIFEST_TYPE, descriptor, index_document
 from repro_env.image.store import Store, canonical_json
-from repro_env.lock.model import Lock, Wheel
+from repro_env.lock.model import Environment, Lock, LockedStep, Wheel
 from repro_env.values import Digest, Platform, format_size
 
 if TYPE_CHECKING:
@@ -48,11 +49,7 @@ def missing_environments(order: Order, store: Store) -> list[tuple[str, Platform
         for name in order.steps
         for platform in order.platforms
         if not is_built(order.lock, order.lock.steps[name], platform, store)
-        or not all(
-            store.has(wheel.sha256, wheel.size)
-            for package in order.lock.steps[name].environments[platform].local
-            for wheel in package.requires
-        )
+        or _not_here(order.lock.steps[name].environments[platform], store)
     ]
 
 
@@ -70,6 +67,17 @@ def build_images(order: Order, *, store: Store, report: Reporter) -> tuple[Built
         for name in order.steps
         for platform in order.platforms
     )
+
+
+def _here(step: LockedStep) -> Environment | None:
+    """Return the step's environment on this machine's platform, None where it is not locked for that."""
+    machine = os.uname().machine
+    return next((one for platform, one in step.environments.items() if platform.machine == machine), None)
+
+
+def _not_here(environment: Environment, store: Store) -> bool:
+    """Whether something is not in the store that building people's own packages, or placing them, takes."""
+    return bool(environment.local) and not all(store.has(one.sha256, one.size) for one in environment.all_wheels)
 
 
 def local_digests(lock: Lock, step: str, platform: Platform, root: Path, store: Store) -> dict[str, Digest]:
@@ -95,7 +103,7 @@ def local_wheels(order: Order, store: Store, report: Reporter) -> dict[tuple[str
 
     builds = LocalBuilds(order.lock, order.root, store, report)
     return {
-        (name, platform): builds.wheels(environment, order.lock.steps[name].python)
+        (name, platform): builds.wheels(environment, order.lock.steps[name].python, _here(order.lock.steps[name]))
         for (name, platform), environment in environments.items()
         if environment.local
     }

@@ -63,12 +63,16 @@ class LocalBuilds:
             self._sources[package.path] = package_sources(directory, self._excluded)
         return self._sources[package.path]
 
-    def wheels(self, environment: Environment, python: PythonVersion) -> tuple[Wheel, ...]:
+    def wheels(
+        self, environment: Environment, python: PythonVersion, here: Environment | None = None
+    ) -> tuple[Wheel, ...]:
         """Return the wheels of an environment's local packages, built now where the store lacks them.
 
-        Errors: `BuildError` when one cannot be built, `StoreError`.
+        `here` is the step's environment on this machine's platform, if it is locked for that: backends may be for one
+        platform, and a pure wheel is the same on all. Errors: `BuildError` when one cannot be built, `StoreError`.
         """
-        return tuple(self._wheel(package, python) for package in environment.local)
+        own = {package.name: package for package in here.local} if here else {}
+        return tuple(self._wheel(own.get(package.name, package), python) for package in environment.local)
 
     def digests(self, environment: Environment) -> dict[str, Digest]:
         """Return the digest of the sources of each local package, by name."""
@@ -77,13 +81,11 @@ class LocalBuilds:
     def _wheel(self, package: LocalPackage, python: PythonVersion) -> Wheel:
         sources = self.sources(package)
         key = _key(package, sources)
-        known = _from_document(self._store.recall("local-wheels", key))
-        if known is None or not self._store.has(known.sha256, known.size):
-            title = f"building {package.name}"
-            with self._store.lock(f"local-{key}"), self._report.task(title, 1, unit="packages") as task:
-                known = self._build(package, sources, python)
-                task.advance(1)
-            self._store.remember("local-wheels", key, _to_document(known))
+        known = self._known(key)
+        if known is None:
+            with self._store.lock(f"local-{key}"):
+                known = self._known(key) or self._build(package, sources, python)
+                self._store.remember("local-wheels", key, _to_document(known))
         return Wheel(
             name=package.name,
             version=known.file.split("-")[1],
@@ -93,7 +95,20 @@ class LocalBuilds:
             size=known.size,
         )
 
+    def _known(self, key: str) -> BuiltWheel | None:
+        known = _from_document(self._store.recall("local-wheels", key))
+        return known if known is not None and self._store.has(known.sha256, known.size) else None
+
     def _build(self, package: LocalPackage, sources: Sources, python: PythonVersion) -> BuiltWheel:
+        left_out = ", ".join(secret.path for secret in sources.code.secrets)
+        if left_out:
+            self._report.warn(f"left out of the package {package.name}, because it looks like a secret: {left_out}")
+        with self._report.task(f"building {package.name}", 1, unit="packages") as task:
+            built = self._build_quietly(package, sources, python)
+            task.advance(1)
+        return built
+
+    def _build_quietly(self, package: LocalPackage, sources: Sources, python: PythonVersion) -> BuiltWheel:
         with os_errors(f"build {package.name}"), tempfile.TemporaryDirectory(prefix="repro-build-") as name:
             directory = Path(name).resolve()
             copy_code(sources.code.files, directory / "source")

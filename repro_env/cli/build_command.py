@@ -120,10 +120,11 @@ def built_steps(
         from repro_env.cli.registries import base_layers, have_base_layers  # noqa: PLC0415 - as above
 
         have_base_layers(base_layers(lock, run_here), store, report)
-    if any(lock.steps[step].environments[platform].sources for step, platform in pairs):
+    due = pairs if update else missing
+    if any(lock.steps[step].environments[platform].sources for step, platform in due):
         from repro_env.cli.building_sources import with_sources_built  # noqa: PLC0415 - what most projects do without
 
-        made = with_sources_built(workspace, lock, pairs, store, report, workers=count, update=update)
+        made = with_sources_built(workspace, lock, due, store, report, workers=count, update=update)
         order = replace(order, lock=made)
     built = build_images(order, store=store, report=report)
     name_images(built, workspace.project.platforms, store)
