@@ -14,7 +14,7 @@ import pytest
 
 from repro_env.build.local import LocalBuilds, package_sources
 from repro_env.edges.report import Silent
-from repro_env.errors import BuildError
+from repro_env.errors import BuildError, StoreError
 from repro_env.image.store import Store
 from repro_env.lock.diff import diff, diff_lines
 from repro_env.lock.drift import stale_local
@@ -218,6 +218,11 @@ class TestSources:
         write(project, {**leftovers, "own/__pycache__/a.pyc": "", "repro.lock": "", ".repro/x": "", "out/t.csv": ""})
         assert package_sources(project, [project / "out"]) == first
 
+    def test_a_directory_that_git_ignores_as_a_whole_has_sources(self, project: Path) -> None:
+        subprocess.run(["git", "init", "-q"], cwd=project.parent, check=True)
+        write(project.parent, {".gitignore": "project/\n"})
+        assert "own/a.py" in [file.path for file in package_sources(project, []).code.files]
+
     def test_git_is_asked_what_is_ignored(self, project: Path) -> None:
         write(project, {".gitignore": "*.log\n", "own/new.py": "", "a.log": "", ".env": "SECRET=1"})
         subprocess.run(["git", "init", "-q"], cwd=project, check=True)
@@ -283,6 +288,20 @@ class TestBuilding:
         with pytest.raises(BuildError, match="cannot build") as caught:
             builds().wheels(environment(package()), PythonVersion(11))
         assert "run `repro lock`" in caught.value.hint
+
+    def test_another_platform_takes_what_this_machine_can_run(
+        self, builds: Callable[[], LocalBuilds], store: Store
+    ) -> None:
+        foreign = package(requires=(locks.wheel("builder", "1.0", content="for another machine"),))
+        with pytest.raises(StoreError, match=r"the store has no builder-1\.0"):
+            builds().wheels(environment(foreign), PythonVersion(11))
+        (wheel,) = builds().wheels(environment(foreign), PythonVersion(11), environment(package()))
+        assert store.has(wheel.sha256, wheel.size)
+
+    def test_secrets_are_left_out_and_named(self, project: Path, store: Store, recorded: Any) -> None:
+        write(project, {"own/.env": "TOKEN=1"})
+        LocalBuilds(locks.churn(), project, store, recorded).wheels(environment(package()), PythonVersion(11))
+        assert recorded.warnings == ["left out of the package own, because it looks like a secret: own/.env"]
 
     def test_a_package_that_is_gone(self, builds: Callable[[], LocalBuilds]) -> None:
         with pytest.raises(BuildError, match="the package own is gone"):
