@@ -106,7 +106,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory that others can enter, with the wheels in it."""
     root = tmp_path_factory.mktemp("everywhere")
     for parent in (root, *root.parents):
-        if parent.owner() == root.owner() and parent.name.startswith(("pytest-", "everywhere")):
+        if parent.owner() == root.owner() and parent.name.startswith(("pytest-", "popen-", "everywhere")):
             parent.chmod(0o755)
     (root / "wheels").mkdir()
     make_wheels(root / "wheels")
