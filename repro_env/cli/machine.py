@@ -12,7 +12,7 @@ from repro_env.edges.files import os_errors
 from repro_env.edges.report import Reporter
 from repro_env.errors import UsageError
 from repro_env.lock.model import Lock, LockedStep
-from repro_env.verify.checks import asks_anything, check_step
+from repro_env.verify.checks import check_step
 from repro_env.verify.collect import collect
 from repro_env.verify.facts import Facts
 from repro_env.verify.findings import demand
@@ -49,8 +49,6 @@ def verify_machine(
 
     Errors: `VerificationError` that tells everything else that is not met.
     """
-    if not asks_anything(step):
-        return ()
     waived = demand(step.name, check_step(lock, step, this_machine(project, step)), allowed)
     if waived:
         report.warn(f"step {step.name} goes on although this machine is not what it needs: {', '.join(waived)}")

@@ -15,7 +15,6 @@ from repro_env.build.images import Order, local_digests, local_wheels, warn_of_c
 from repro_env.build.native import Built, step_definition
 from repro_env.cli.build_command import built_steps
 from repro_env.cli.inputs import Inputs, Verifier
-from repro_env.cli.machine import verify_machine
 from repro_env.cli.missing_report import warn_missing_in_new
 from repro_env.cli.project import LOCK_FILE, Workspace, fresh_lock
 from repro_env.edges import files, process
@@ -81,7 +80,7 @@ class Run:
 
         Errors: all that keeps the step from being started.
         """
-        waived = verify_machine(self._lock, self._step, self._workspace.root, self._allowed, self._report)
+        waived = self._verify_machine()
         inputs = self._verifier.verify(self._step)
         built = self._build()
         if built is not None:
@@ -119,6 +118,14 @@ class Run:
         finally:
             files.remove_tree(directory / "code")
         return Finished(record=record, outcome=outcome, not_isolated=open_ends)
+
+    def _verify_machine(self) -> tuple[str, ...]:
+        """Return the names of what of this machine is not as the step needs it and was allowed."""
+        if self._step.gpu is None and self._step.host is None:
+            return ()
+        from repro_env.cli.machine import verify_machine  # noqa: PLC0415 - a step that asks for nothing starts sooner
+
+        return verify_machine(self._lock, self._step, self._workspace.root, self._allowed, self._report)
 
     def _build(self) -> Built | None:
         """Have in the store what the runtime needs, and return the images, or None where it needs none."""

@@ -11,11 +11,6 @@ from repro_env.verify.require import check_require
 from repro_env.verify.runtime import cuda_runtime, image_requirements
 
 
-def asks_anything(step: LockedStep) -> bool:
-    """Whether a step has requirements of its own."""
-    return step.gpu is not None or step.host is not None
-
-
 def check_step(lock: Lock, step: LockedStep, facts: Facts) -> tuple[Finding, ...]:
     """Return a finding for each requirement of a step, in the order of `findings.NAMES`.
 
