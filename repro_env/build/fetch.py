@@ -19,7 +19,8 @@ from repro_env.errors import FetchError, IntegrityError, ReproError, StoreError
 from repro_env.image.store import Store
 from repro_env.values import Digest, format_size
 
-_SHOWN = 12  # failures of one batch that are listed in full
+_SHOWN = 12  # reasons for failures of one batch that are listed
+_NAMED = 4  # files that are named with each of them
 _FAREWELL = 0.5  # seconds that the threads get to notice Ctrl-C; what they hold can always be resumed
 
 
@@ -153,9 +154,12 @@ def _worst(failures: Sequence[ReproError]) -> ReproError:
     """Return the one error for a file that none of its URLs gave: wrong bytes weigh more than no bytes."""
     kind = IntegrityError if any(isinstance(error, IntegrityError) for error in failures) else FetchError
     first = next(error for error in failures if isinstance(error, kind))
-    others = [error for error in failures if error is not first]
-    tried = "\n".join(f"also tried: {error.what}: {_one_line(error.why)}" for error in others)
-    return kind(first.what, "\n".join(filter(None, [first.why, tried])), first.hint)
+    others: dict[str, list[ReproError]] = {}
+    for error in failures:
+        if error is not first:
+            others.setdefault(_one_line(error.why), []).append(error)
+    tried = [f"also tried: {alike[0].what}{_and_more(len(alike) - 1)}: {why}" for why, alike in others.items()]
+    return kind(first.what, "\n".join(filter(None, [first.why, *tried])), first.hint)
 
 
 def _together(failures: Sequence[tuple[Wanted, ReproError]], total: int) -> ReproError:
@@ -164,12 +168,25 @@ def _together(failures: Sequence[tuple[Wanted, ReproError]], total: int) -> Repr
     if len(errors) == 1:
         return errors[0]
     kind = IntegrityError if any(isinstance(error, IntegrityError) for error in errors) else FetchError
-    lines = [f"{one.label} ({format_size(one.size)}): {error.what}\n{_indented(error.why)}" for one, error in failures]
-    more = len(lines) - _SHOWN
-    if more > 0:
-        lines[_SHOWN:] = [f"and {more} more"]
+    reasons: dict[str, list[tuple[Wanted, ReproError]]] = {}
+    for one, error in failures:
+        reasons.setdefault(error.why, []).append((one, error))
+    lines = [_alike(group) for group in reasons.values()]
+    more = sum(map(len, list(reasons.values())[_SHOWN:]))
+    lines[_SHOWN:] = [f"and {more} more"] if more else []
     hints = dict.fromkeys(error.hint for error in errors if error.hint)
     return kind(f"{len(errors)} of {total} files could not be downloaded", "\n".join(lines), "; ".join(hints))
+
+
+def _alike(failures: Sequence[tuple[Wanted, ReproError]]) -> str:
+    """Return the lines for files that failed for one reason: an index that is down takes hundreds along."""
+    labels = [f"{one.label} ({format_size(one.size)})" for one, _ in failures[:_NAMED]]
+    first = failures[0][1]
+    return f"{', '.join(labels)}{_and_more(len(failures) - _NAMED)}: {first.what}\n{_indented(first.why)}"
+
+
+def _and_more(count: int) -> str:
+    return f" and {count} more" if count > 0 else ""
 
 
 def _one_line(text: str) -> str:

@@ -477,6 +477,8 @@ class TestFailures:
         assert "step clean: there is no package nosuch" in caught.value.why
         assert "step report: elsewhere has no usable wheel" in caught.value.why
         assert "train" not in caught.value.why
+        assert "\n  hint: check the spelling" in caught.value.why  # with the step that it is for
+        assert not caught.value.hint
 
     def test_nothing_is_left_in_the_project(self, resolver: Resolver, server: Server, project: Path) -> None:
         resolver.resolve(asked("num"))

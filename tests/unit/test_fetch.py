@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -228,11 +229,25 @@ def test_all_failures_are_reported_at_once_and_the_rest_is_kept(
     assert store.has(Digest.of(CONTENT), len(CONTENT))
 
 
-def test_many_failures_are_counted_not_listed(store: Store, client: HttpClient, server: Server) -> None:
+def test_files_that_failed_alike_are_told_of_once(store: Store, client: HttpClient, server: Server) -> None:
     things = [wanted(f"{server.url}/{n}", content=str(n).encode(), label=f"{n}.whl") for n in range(40)]
     with pytest.raises(FetchError, match="40 of 40 files") as caught:
         fetch(store, client, *things)
-    assert "and 28 more" in caught.value.why
+    told, reason = caught.value.why.splitlines()
+    assert re.fullmatch(r"(\d+\.whl \(\d B\), ){3}\d+\.whl \(\d B\) and 36 more: cannot download http://.*", told)
+    assert reason == "  127.0.0.1 answered 404 Not Found"
+
+
+def test_further_places_that_failed_alike_are_told_of_once(store: Store, client: HttpClient, server: Server) -> None:
+    elsewhere = tuple(f"{server.url}/archive/{n}" for n in range(6))
+    gone = Wanted(
+        digest=Digest.of(CONTENT), size=len(CONTENT), urls=(f"{server.url}/gone",), label="a", further=lambda: elsewhere
+    )
+    with pytest.raises(FetchError) as caught:
+        fetch(store, client, gone)
+    answered = "127.0.0.1 answered 404 Not Found"
+    also = f"also tried: cannot download {elsewhere[0]} and 5 more: {answered}"
+    assert caught.value.why.splitlines() == [answered, also]
 
 
 def test_a_file_without_an_address_is_said(store: Store, client: HttpClient) -> None:

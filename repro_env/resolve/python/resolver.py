@@ -248,9 +248,15 @@ def _together(failures: Sequence[ReproError], total: int) -> ReproError:
     if len(failures) == 1:
         return failures[0]
     unreachable = all(isinstance(error, FetchError) for error in failures)
-    hints = dict.fromkeys(error.hint for error in failures if error.hint)
+    hints = {error.hint for error in failures}
+    shared = hints.pop() if len(hints) == 1 else ""
     return (FetchError if unreachable else ResolutionError)(
         f"{len(failures)} of {total} steps could not be resolved",
-        "\n".join(f"{error.what}\n" + "\n".join(f"  {line}" for line in error.why.splitlines()) for error in failures),
-        "; ".join(hints),
+        "\n".join(_told(error, with_hint=not shared) for error in failures),
+        shared,
     )
+
+
+def _told(error: ReproError, *, with_hint: bool) -> str:
+    hint = f"hint: {error.hint}" if with_hint and error.hint else ""
+    return "\n  ".join([error.what, *error.why.splitlines(), *filter(None, [hint])])
