@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
 from repro_env.build.fetch import Wanted, fetch_all
 from repro_env.edges.report import Reporter
 from repro_env.image.registry.registries import Registries
 from repro_env.image.store import Store
 from repro_env.lock.model import ImageLayer, ImageRoot, Lock
-from repro_env.resolve.image import ImageResolver
 from repro_env.values import Digest, ImageReference, Platform
+
+if TYPE_CHECKING:
+    from repro_env.resolve.image import ImageResolver
 
 
 def registries() -> Registries:
@@ -21,6 +24,8 @@ def registries() -> Registries:
 
 def image_resolver(store: Store, report: Reporter) -> ImageResolver:
     """Return what pins image bases."""
+    from repro_env.resolve.image import ImageResolver  # noqa: PLC0415 - a push does without it
+
     return ImageResolver(registries=registries(), store=store, report=report)
 
 

@@ -17,7 +17,6 @@ from typing import Any
 from repro_env.edges import files
 from repro_env.image import tar
 from repro_env.image.base import ZSTD
-from repro_env.image.decompress import decompressed
 from repro_env.image.layer import Layer
 from repro_env.image.oci import MANIFEST_TYPE, Image, descriptor, read_image
 from repro_env.image.store import OCI_LAYOUT, Store, canonical_json
@@ -82,6 +81,8 @@ def _layer_pieces(layer: Layer, store: Store) -> Iterator[bytes]:
     if layer.media_type != ZSTD:
         yield from blob_pieces(_layer_path(layer), path)
         return
+    from repro_env.image.decompress import decompressed  # noqa: PLC0415 - few layers are of this kind
+
     place = store.temporary / secrets.token_hex(8)
     with files.os_errors(f"write to the store at {store.root}"):
         try:
