@@ -6,7 +6,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -102,15 +103,14 @@ def build(root: Path, setting: Setting) -> str:
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory that others can enter, with the wheels in it."""
-    root = tmp_path_factory.mktemp("everywhere")
-    for parent in (root, *root.parents):
-        if parent.owner() == root.owner() and parent.name.startswith(("pytest-", "popen-", "everywhere")):
-            parent.chmod(0o755)
-    (root / "wheels").mkdir()
-    make_wheels(root / "wheels")
-    return root
+def root() -> Iterator[Path]:
+    """A directory that others can enter, with the wheels in it; pytest's own ones are closed to them."""
+    with tempfile.TemporaryDirectory(prefix="repro-everywhere-") as name:
+        root = Path(name)
+        root.chmod(0o755)
+        (root / "wheels").mkdir()
+        make_wheels(root / "wheels")
+        yield root
 
 
 @pytest.fixture(scope="module")
