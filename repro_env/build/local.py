@@ -24,6 +24,7 @@ from repro_env.edges.uv import uv_program
 from repro_env.errors import BuildError, StoreError, ToolError
 from repro_env.image.plain_wheel import write_plain
 from repro_env.image.store import Store, canonical_json
+from repro_env.lock.local import local_paths
 from repro_env.lock.model import BuiltWheel, Environment, LocalPackage, Lock, Wheel
 from repro_env.values import Digest, PythonVersion, normalise_name
 
@@ -52,6 +53,7 @@ class LocalBuilds:
         self._sources: dict[str, Sources] = {}
         own = [path for step in lock.steps.values() for path in step.outputs.values()]
         self._excluded = [root / path for path in (*own, *(data.path for data in lock.data.values()))]
+        self._packages = [root / path for path in local_paths(lock)]
 
     def sources(self, package: LocalPackage) -> Sources:
         """Return what a package is built from now. Errors: `BuildError` when its directory is gone."""
@@ -60,7 +62,9 @@ class LocalBuilds:
             if not directory.is_dir():
                 hint = "restore it, or run `repro lock` without it"
                 raise BuildError(f"the package {package.name} is gone", f"there is no directory {directory}", hint)
-            self._sources[package.path] = package_sources(directory, self._excluded)
+            # A package below another one is no part of it: an edit there builds that one alone.
+            others = [path for path in self._packages if path != self._root / package.path]
+            self._sources[package.path] = package_sources(directory, [*self._excluded, *others])
         return self._sources[package.path]
 
     def wheels(

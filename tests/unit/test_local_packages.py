@@ -218,6 +218,14 @@ class TestSources:
         write(project, {**leftovers, "own/__pycache__/a.pyc": "", "repro.lock": "", ".repro/x": "", "out/t.csv": ""})
         assert package_sources(project, [project / "out"]) == first
 
+    def test_a_package_below_another_is_no_part_of_it(self, project: Path, store: Store) -> None:
+        write(project, {"libs/other/pyproject.toml": "", "libs/other/b.py": ""})
+        other = LocalPackage(name="other", path="libs/other", metadata=locks.digest("other"))
+        builds = LocalBuilds(lock_with(package(), other), project, store, Silent())
+        names = {one.name: [file.path for file in builds.sources(one).code.files] for one in (package(), other)}
+        assert names["other"] == ["b.py", "pyproject.toml"]
+        assert not any(name.startswith("libs") for name in names["own"])
+
     def test_a_directory_that_git_ignores_as_a_whole_has_sources(self, project: Path) -> None:
         subprocess.run(["git", "init", "-q"], cwd=project.parent, check=True)
         write(project.parent, {".gitignore": "project/\n"})
