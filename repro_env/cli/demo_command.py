@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,6 +73,8 @@ def _play(directory: Path, runtime: str, report: Reporter, began: float) -> _Sho
         run = Run(workspace, step, store, report, runtime=runtime)
         finished.append(run.start(run.prepare()))
         tell(finished[-1], report)
+        if finished[-1].record.signal == signal.SIGINT:
+            raise KeyboardInterrupt  # Ctrl-C went to the step, and was meant for all
         if finished[-1].outcome.status:
             raise ReproError(f"step {step} of the demo failed", f"see {finished[-1].outcome.log}")
     layers = {one.image: one.size for one in built}

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -48,7 +49,18 @@ def lock_project(*, upgrade: bool, packages: Sequence[str], as_json: bool) -> No
     with reporter(quiet=as_json) as report:
         wanted = Upgrade.of(everything=upgrade, packages=packages)
         written = write_lock(workspace, wanted, Store(store_root()), report)
+        for line in _unknown(wanted, written.lock):
+            report.warn(line)
     click.echo(_document(written) if as_json else _summary(written))
+
+
+def _unknown(upgrade: Upgrade, lock: Lock) -> Iterator[str]:
+    """Say which packages that were to be upgraded no step has."""
+    environments = [one for step in lock.steps.values() for one in step.environments.values()]
+    known = frozenset().union(*(one.names for one in environments))
+    for name in sorted(upgrade.packages - known):
+        near = difflib.get_close_matches(name, sorted(known), n=1)
+        yield f"no step has a package {name} to upgrade" + (f"; did you mean {near[0]}?" if near else "")
 
 
 def write_lock(workspace: Workspace, upgrade: Upgrade, store: Store, report: Reporter) -> Written:
@@ -131,6 +143,8 @@ def _summary(written: Written) -> str:
         return f"wrote {LOCK_FILE}: {_counts(written.lock)}"
     if not written.changed:
         return f"{LOCK_FILE} is up to date"
+    if not written.changes:
+        return f"wrote {LOCK_FILE}: what it pins is as before"
     return "\n".join([f"wrote {LOCK_FILE}:", *(f"  {line}" for line in diff_lines(written.changes))])
 
 

@@ -222,6 +222,12 @@ class Environment:
         return tuple(sorted((*self.wheels, *built)))
 
     @property
+    def names(self) -> frozenset[str]:
+        """The names of all packages, those included that only builds need."""
+        named = {wheel.name for wheel in self.all_wheels} | {source.name for source in self.sources}
+        return frozenset(named | {local.name for local in self.local})
+
+    @property
     def all_wheels(self) -> Iterator[Wheel]:
         """The wheels that are installed, and those that only builds need."""
         yield from self.wheels

@@ -32,9 +32,7 @@ class Upgrade:
 
     def concerns(self, environment: Environment) -> bool:
         """Whether a step's packages have to be resolved for this."""
-        named = {wheel.name for wheel in environment.all_wheels}
-        named |= {source.name for source in environment.sources} | {local.name for local in environment.local}
-        return self.everything or not self.packages.isdisjoint(named)
+        return self.everything or not self.packages.isdisjoint(environment.names)
 
 
 BaseResolver = Callable[[Base, LockedBase | None], LockedBase]

@@ -106,3 +106,17 @@ def test_store_that_cannot_be_written(project: OnDisk, golden: Golden) -> None:
     project.write("store", "a file, where a directory is needed")
     taken = OnDisk(project.root, {"REPRO_STORE": str(project.root / "store")})
     golden("store-taken.txt", str(taken.repro("build")))
+
+
+def test_an_upgrade_of_what_no_step_has(project: OnDisk) -> None:
+    answer = project.repro("lock", "-P", "numpi")
+    assert answer.status == 0
+    assert answer.stdout == "repro.lock is up to date\n"
+    assert answer.stderr == "warning: no step has a package numpi to upgrade\n"
+
+
+def test_a_lock_that_was_laid_out_by_hand(project: OnDisk) -> None:
+    text = (project.root / "repro.lock").read_text()
+    project.write("repro.lock", text.replace("\n\n", "\n\n\n"))
+    assert project.repro("lock").stdout == "wrote repro.lock: what it pins is as before\n"
+    assert (project.root / "repro.lock").read_text() == text
