@@ -42,6 +42,7 @@ class Project:
     env: Mapping[str, str]
     wheels: tuple[Path, ...] = ()
     packages: int = 0
+    _edits: Iterator[int] = field(default_factory=itertools.count)
     _small: Iterator[str] = field(default_factory=lambda: itertools.cycle(_SMALL))
 
     def forget_images(self) -> None:
@@ -49,6 +50,20 @@ class Project:
         path = self.root / "repro.lock"
         lines = path.read_text().splitlines(keepends=True)
         path.write_text("".join(line for line in lines if not line.startswith('environment = "sha256:')))
+
+    def edit(self) -> None:
+        """Change the one file of the code."""
+        (self.root / "main.py").write_text(f"print({next(self._edits)})\n")
+
+    def add_second_step(self) -> None:
+        """Add a step with the big step's packages and one small one."""
+        text = (self.root / "repro.toml").read_text()
+        start = text.index("[step.big]")
+        step = text[start : text.index("[step.", start + 1)]
+        step = step.replace("[step.big]", "[step.second]").replace(
+            "dependencies = [", f'dependencies = ["{_SMALL[0]}",'
+        )
+        (self.root / "repro.toml").write_text(text + "\n" + step)
 
     def swap_small_package(self) -> None:
         """Add a small package to the big step, another version each time."""

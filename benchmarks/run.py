@@ -16,36 +16,17 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from measure import Timing, once, timed
+from image_rows import image_rows
+from measure import Row, Timing, once, timed
 from measured import BIG, Project, big_project, lock_project, starting_project, wheel_directory
 
 HERE = Path(__file__).resolve().parent
 BIN = Path(sys.executable).parent
 REPRO = BIN / "repro"
 UV = BIN / "uv"
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One comparison: what was done, by whom, how long it took, and what it is measured against."""
-
-    what: str
-    ours: Timing
-    against: str = ""
-    theirs: Timing | None = None
-    wanted: str = ""
-
-    @property
-    def ratio(self) -> str:
-        """How the two compare, in words."""
-        if self.theirs is None:
-            return ""
-        ours, theirs = self.ours.median, self.theirs.median
-        return f"{theirs / ours:.1f} times faster" if ours <= theirs else f"{ours / theirs:.2f} times as long"
 
 
 def check_rows(runs: int, scratch: Path) -> Iterator[Row]:
@@ -79,14 +60,9 @@ def build_rows(runs: int, project: Project) -> Iterator[Row]:
     if docker is not None:
         yield Row(f"image from local wheels ({size})", ours, docker[0], docker[1], "at least 8 times faster")
     yield Row("rebuild, nothing changed", timed(build, runs=runs, cwd=project.root, env=project.env), wanted="< 150 ms")
-    edits = iter(range(1000))
-
-    def edit() -> None:
-        (project.root / "main.py").write_text(f"print({next(edits)})\n")
-
     yield Row(
         "rebuild, one code file changed",
-        timed(build, runs=runs, cwd=project.root, env=project.env, before=edit),
+        timed(build, runs=runs, cwd=project.root, env=project.env, before=project.edit),
         wanted="< 300 ms",
     )
 
@@ -220,6 +196,7 @@ def main() -> None:
         for part in (
             check_rows(chosen.runs, scratch),
             build_rows(chosen.runs, project),
+            image_rows(chosen.runs, project, scratch, (REPRO,)),
             exec_rows(chosen.runs, project),
             start_rows(min(chosen.runs, 5), scratch, project),
         ):
