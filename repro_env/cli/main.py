@@ -29,10 +29,10 @@ class _Terminated(KeyboardInterrupt):
 def main() -> NoReturn:
     """Run the command line and exit with its status; see `docs/reference/exit-status.md`."""
     arguments = sys.argv[1:]
+    _open_standard_streams()
     try:
         status = _run(arguments)
-        if sys.stdout is not None:
-            sys.stdout.flush()
+        sys.stdout.flush()
     except ReproError as error:
         show_error(error)
         status = error.exec_status if _is_exec(arguments) else error.exit_status
@@ -45,6 +45,16 @@ def main() -> NoReturn:
     except OSError as error:
         status = _refused_by_the_system(error, arguments)
     sys.exit(status)
+
+
+def _open_standard_streams() -> None:
+    """Open the null device for those of the three that are closed: no file of ours may come to stand in their place."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            descriptor = os.open(os.devnull, os.O_RDWR)  # the lowest that is free is this one
+            setattr(sys, name, os.fdopen(descriptor, "w" if number else "r", encoding="utf-8"))
 
 
 def _end_interrupted(error: KeyboardInterrupt) -> NoReturn:
@@ -75,8 +85,7 @@ def _silence() -> None:
     """Let the interpreter not complain, on its way out, of what cannot be written any more."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in (sys.stdout, sys.stderr):
-        if stream is not None:
-            os.dup2(nowhere, stream.fileno())
+        os.dup2(nowhere, stream.fileno())
 
 
 def _run(arguments: list[str]) -> int:

@@ -79,7 +79,11 @@ def read_lock(workspace: Workspace) -> Lock | None:
     """Return the project's lock, or None if there is none. Errors: `LockError` when it is damaged or too new."""
     from repro_env.lock.parse import parse_lock  # noqa: PLC0415 - not needed where there is no lock
 
-    text = _read_optional(workspace.lock_path)
+    try:
+        text = _read_optional(workspace.lock_path)
+    except ConfigError as error:
+        hint = "restore it from version control, or remove it and run repro lock"
+        raise LockError(error.what, error.why, hint) from error
     return None if text is None else parse_lock(text, file=LOCK_FILE)
 
 
@@ -124,7 +128,8 @@ def _read(path: Path) -> str:
     try:
         return data.decode()
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{path.name} is not UTF-8", str(error)) from error
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ConfigError(f"{path.name} is not UTF-8", f"line {line}: {error}", "save it as UTF-8") from error
 
 
 def _read_optional(path: Path) -> str | None:

@@ -28,7 +28,7 @@ def store_error(action: str, error: OSError) -> StoreError:
     """Return the error for what the system refused, whose `what` is `cannot ACTION`."""
     why = error.strerror or str(error)
     if error.filename:
-        why = f"{error.filename}: {why}"
+        why = f"{os.fsdecode(error.filename)}: {why}"
     hints = {
         errno.ENOSPC: "free some space, or point REPRO_STORE at a larger disk; what was finished is kept",
         errno.EDQUOT: "your quota is used up: free some space, or point REPRO_STORE at another disk",

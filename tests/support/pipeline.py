@@ -10,6 +10,7 @@ can be damaged, withheld or counted.
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import random
@@ -17,10 +18,12 @@ import signal
 import subprocess
 import sys
 import tarfile
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import machine
 from debmaker import Entry, Made, make_deb, make_library
 from loopback import write_simple_index
 from projects import PYTHON, Answer, OnDisk
@@ -72,6 +75,8 @@ COUNT = 'cat "$REPRO_INPUT_CLEAN_TABLE" > "$REPRO_OUTPUT_NUMBER"\n'
 BUSYBOX = Path("/bin/busybox")
 """A static program that is a whole system: with it, the image runs in bwrap."""
 
+WHEELS = ("small-1.0-py3-none-any.whl", "small-2.0-py3-none-any.whl", "large-1.0-py3-none-any.whl")
+
 PLATFORM = Platform("amd64")
 SERVED = "served"
 
@@ -97,6 +102,14 @@ class Pipeline:
     def repro(self, *words: str) -> Answer:
         """Run `repro` to its end."""
         return self.disk.repro(*words)
+
+    def repro_as_anyone(self, *words: str) -> Answer:
+        """Run `repro` without root's right to read and write whatever it likes."""
+        if os.geteuid() != 0:
+            return self.disk.repro(*words)
+        machine.require("setpriv")
+        rights = "-dac_override,-dac_read_search"
+        return self.disk.repro(*words, before=("setpriv", f"--bounding-set={rights}", f"--inh-caps={rights}"))
 
     def start(self, *words: str, env: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
         """Start `repro` in a session of its own, as a shell does for a job, and return the process."""
@@ -128,11 +141,10 @@ class Pipeline:
 
 def make_pipeline(directory: Path, url: str) -> Pipeline:
     """Make and lock the project below `directory`, which `url` serves; nothing is in its store."""
-    wheels, debs = _make_wheels(directory / SERVED), _make_debs()
-    for deb in debs:
-        path = directory / SERVED / deb.pool
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(deb.data)
+    served = directory / SERVED
+    for name, content in _files().items():
+        (served / name).parent.mkdir(parents=True, exist_ok=True)
+        (served / name).write_bytes(content)
     env = {"REPRO_STORE": str(directory / "store"), "UV_INDEX_URL": f"{url}/{SERVED}/simple"}
     disk = OnDisk(directory / "robust", env)
     disk.write("repro.toml", TEXT)
@@ -140,13 +152,13 @@ def make_pipeline(directory: Path, url: str) -> Pipeline:
     disk.write("clean.sh", CLEAN)
     disk.write("count.sh", COUNT)
     lock = disk.lock()
-    small1, small2, large = (_pinned(wheel, url) for wheel in wheels)
+    small1, small2, large = (_pinned(served / "files" / name, url) for name in WHEELS)
     chosen = {"clean": (large, small2), "count": (small1,)}
     root = DebianRoot(
         glibc="2.36",
         python=f"{PYTHON}.2",
         sources=(),
-        packages=tuple(sorted((_deb(deb, url) for deb in debs), key=lambda one: one.name)),
+        packages=tuple(sorted((_deb(deb, url) for deb in _debs()), key=lambda one: one.name)),
     )
     steps = {
         name: replace(step, environments={PLATFORM: Environment(interpreter=root.python, wheels=chosen[name])})
@@ -157,17 +169,17 @@ def make_pipeline(directory: Path, url: str) -> Pipeline:
     return Pipeline(disk)
 
 
-def _make_wheels(served: Path) -> Sequence[Path]:
-    """Make two versions of a small wheel, and one above the threshold from which wheels stand alone."""
-    served.mkdir(parents=True, exist_ok=True)
-    noise = random.Random(7)
-    files = {f"large/data{number}.bin": noise.randbytes(1 << 20) for number in range(6)}
-    made = [
-        *(_small(served, version) for version in ("1.0", "2.0")),
-        make_wheel(served, WheelRecipe(name="large", files={"large/__init__.py": b"", **files})),
-    ]
-    write_simple_index(served, made)
-    return made
+@functools.cache
+def _files() -> Mapping[str, bytes]:
+    """Return what the server has, by path: an index of wheels, and Debian packages. Made once a process."""
+    with tempfile.TemporaryDirectory() as name:
+        served = Path(name)
+        wheels = [_small(served, "1.0"), _small(served, "2.0"), _large(served)]
+        write_simple_index(served, wheels)
+        for deb in _debs():
+            (served / deb.pool).parent.mkdir(parents=True, exist_ok=True)
+            (served / deb.pool).write_bytes(deb.data)
+        return {str(path.relative_to(served)): path.read_bytes() for path in served.rglob("*") if path.is_file()}
 
 
 def _small(served: Path, version: str) -> Path:
@@ -176,7 +188,15 @@ def _small(served: Path, version: str) -> Path:
     return make_wheel(served, WheelRecipe(name="small", version=version, files=files))
 
 
-def _make_debs() -> Sequence[Made]:
+def _large(served: Path) -> Path:
+    """Make a wheel above the threshold from which wheels stand alone in a layer."""
+    noise = random.Random(7)
+    files = {f"large/data{number}.bin": noise.randbytes(1 << 20) for number in range(6)}
+    return make_wheel(served, WheelRecipe(name="large", files={"large/__init__.py": b"", **files}))
+
+
+@functools.cache
+def _debs() -> Sequence[Made]:
     library = {"usr/lib/x86_64-linux-gnu/libx.so.1": make_library("libx.so.1") + bytes(1 << 20)}
     documents = {f"usr/share/doc/base/{number}.txt": b"words\n" * 20 for number in range(300)}
     release = {"etc/os-release": b'ID=debian\nVERSION_ID="12"\n'}

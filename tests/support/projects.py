@@ -6,11 +6,10 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from repro_env.config.model import DebianBase
 from repro_env.config.model import DebianBase
 from repro_env.config.read import read_project
 from repro_env.data.measure import measure
@@ -83,11 +82,11 @@ class OnDisk:
     root: Path
     env: Mapping[str, str] = field(default_factory=dict)
 
-    def repro(self, *words: str) -> Answer:
-        """Run `repro` there, as a process."""
+    def repro(self, *words: str, before: Sequence[str] = ()) -> Answer:
+        """Run `repro` there, as a process; `before` is a program that starts it."""
         own = {"REPRO_STORE": str(self.root.parent / "store"), "NO_COLOR": "1", "COLUMNS": "100", "LC_ALL": "C.UTF-8"}
         done = subprocess.run(
-            [sys.executable, "-m", "repro_env", *words],
+            [*before, sys.executable, "-m", "repro_env", *words],
             cwd=self.root,
             env={**os.environ, **own, **self.env},
             capture_output=True,
