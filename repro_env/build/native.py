@@ -13,7 +13,7 @@ from repro_env.errors import BuildError
 from repro_env.image.oci import Image, is_complete, read_image, write_image
 from repro_env.image.store import Store, canonical_json
 from repro_env.lock.model import Environment, ImageRoot, Lock, LockedStep, Root, Wheel
-from repro_env.lock.places import IMAGE_ROOTS, expand, input_place, output_place, variable
+from repro_env.lock.places import IMAGE_ROOTS, expand, input_place, input_variable, output_place, variable
 from repro_env.values import Digest, Platform
 
 
@@ -114,7 +114,7 @@ def step_image(
     """Return the environment image with the step's code, its slice of the lock and its command on top."""
     layer = code_layer(code.files, canonical_json(step_document(lock, step, platform, local)), store)
     inputs, outputs = step_places(lock, step)
-    named = {variable("INPUT", name): place for name, place in inputs.items()}
+    named = {input_variable(name): place for name, place in inputs.items()}
     named |= {variable("OUTPUT", name): place for name, place in outputs.items()}
     image = base.with_layers(layer)
     return Image(

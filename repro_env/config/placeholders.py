@@ -45,6 +45,11 @@ def variable(prefix: str, name: str) -> str:
     return f"REPRO_{prefix}_{re.sub(r'[^A-Za-z0-9]', '_', name).upper()}"
 
 
+def input_variable(name: str) -> str:
+    """Return the variable of an input: `REPRO_DATA_RAW` for data, `REPRO_INPUT_CLEAN_TABLE` for a step's output."""
+    return variable("INPUT" if "." in name else "DATA", name)
+
+
 def _reference(match: re.Match[str]) -> tuple[str, str]:
     data, output, step = match.groups()
     if data:

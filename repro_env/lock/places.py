@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from repro_env.config.placeholders import placeholders, substitute, variable
+from repro_env.config.placeholders import input_variable, placeholders, substitute, variable
 
 __all__ = [
     "ENVIRONMENT",
@@ -22,6 +22,7 @@ __all__ = [
     "Roots",
     "expand",
     "input_place",
+    "input_variable",
     "output_place",
     "placeholders",
     "variable",

@@ -171,6 +171,6 @@ def _variables(
 ) -> dict[str, str]:
     """Return the step's whole environment, sorted; what `repro` says of places cannot be overridden."""
     own = {"REPRO_STEP": step.name, "REPRO_RUN": run}
-    own |= {places.variable("INPUT" if "." in name else "DATA", name): place for name, place in inputs.items()}
+    own |= {places.input_variable(name): place for name, place in inputs.items()}
     own |= {places.variable("OUTPUT", name): place for name, place in outputs.items()}
     return dict(sorted({**ENVIRONMENT, **image_environment, **step.env, **own}.items()))
