@@ -22,6 +22,10 @@ from repro_env.record.model import RunRecord
 from repro_env.record.runs import Runs, list_runs
 from repro_env.values import Digest, Platform
 
+_TITLES = ("step", "lock", "packages", "environment image", "last run", "outputs")
+_SPARED = ("packages", "environment image", "lock")  # what a narrow terminal does without, in this order
+_GAP = 3  # between two columns
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepStatus:
@@ -175,24 +179,41 @@ def _table(rows: Sequence[StepStatus]) -> None:
     from rich import box  # noqa: PLC0415 - a tenth of a second that --json does without
     from rich.console import Console  # noqa: PLC0415 - same
     from rich.table import Table  # noqa: PLC0415 - same
+    from rich.text import Text  # noqa: PLC0415 - same
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for title in ("step", "lock", "packages", "environment image", "last run", "outputs"):
+    console = Console(width=None if os.isatty(1) else 120, highlight=False)
+    columns = {title: [Text.from_markup(cells[title]) for cells in map(_cells, rows)] for title in _TITLES}
+    widths = {title: max(len(title), *(cell.cell_len for cell in cells)) for title, cells in columns.items()}
+    for title in _left_out(widths, console.width):
+        del columns[title]
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for title in columns:
         table.add_column(title, no_wrap=title != "outputs", justify="right" if title == "packages" else "left")
-    for row in rows:
-        table.add_row(*_cells(row))
-    width = None if os.isatty(1) else 120
-    Console(width=width, highlight=False).print(table)
+    for cells in zip(*columns.values(), strict=True):
+        table.add_row(*cells)
+    click.echo()
+    console.print(table)
 
 
-def _cells(row: StepStatus) -> tuple[str, ...]:
+def _left_out(widths: Mapping[str, int], width: int) -> Sequence[str]:
+    """Return the columns to leave out where the terminal is too narrow for all."""
+    total = sum(widths.values()) + _GAP * len(widths)
+    left: list[str] = []
+    for title in _SPARED:
+        if total > width:
+            left.append(title)
+            total -= widths[title] + _GAP
+    return left
+
+
+def _cells(row: StepStatus) -> dict[str, str]:
     marks = {"locked": "[green]locked[/]", "stale": "[yellow]stale[/]", "missing": "[red]missing[/]"}
     image = Digest.parse(row.environment).short if row.environment else "-"
     image += "" if row.built or not row.environment else " (not here)"
     colour = {"succeeded": "green", "failed": "red"}.get(row.run_status, "yellow")
     run = f"[{colour}]{row.run_status}[/] {_ago(row.finished)}" if row.run else "-"
     outputs = "[green]current[/]" if row.current else f"[yellow]{row.why}[/]"
-    return row.step, marks[row.lock], str(row.packages), image, run, outputs
+    return dict(zip(_TITLES, (row.step, marks[row.lock], str(row.packages), image, run, outputs), strict=True))
 
 
 def _ago(finished: str) -> str:
