@@ -57,6 +57,7 @@ class Project:
 
     def add_second_step(self) -> None:
         """Add a step with the big step's packages and one small one."""
+        _write_project(self.root, [path.name for path in self.wheels], "")
         text = (self.root / "repro.toml").read_text()
         start = text.index("[step.big]")
         step = text[start : text.index("[step.", start + 1)]
