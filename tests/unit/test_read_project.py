@@ -200,8 +200,10 @@ BAD: dict[str, tuple[str, list[str]]] = {
         [
             "6: base.slim.debian: does not go with image: a base is made of Debian packages or is an image",
             "7: base.slim.packages: does not go with image: a base is made of Debian packages or is an image",
-            "8: base.slim.image: 'Not:an:Image' is not an image reference such as docker.io/library/python:3.12: "
-            "a repository is lower-case words with /, ., _ or - between them",
+            (
+                "8: base.slim.image: 'Not:an:Image' is not an image reference such as docker.io/library/python:3.12: "
+                "a repository is lower-case words with /, ., _ or - between them"
+            ),
         ],
     ),
     "what is said of an image": (
@@ -221,8 +223,10 @@ BAD: dict[str, tuple[str, list[str]]] = {
     "base without suite": (
         changed('debian = "bookworm"\n', ""),
         [
-            '5: base.slim.debian: missing (name a suite, such as debian = "bookworm", '
-            'or an image = "REGISTRY/REPOSITORY:TAG")'
+            (
+                '5: base.slim.debian: missing (name a suite, such as debian = "bookworm", '
+                'or an image = "REGISTRY/REPOSITORY:TAG")'
+            )
         ],
     ),
     "debian packages": (
