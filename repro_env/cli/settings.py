@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from repro_env.errors import UsageError
 from repro_env.resolve.debian.archive import Mirrors
 
 _VARIABLES = {
@@ -14,6 +15,19 @@ _VARIABLES = {
 
 
 def mirrors() -> Mirrors:
-    """Return where Debian's archives are: the user's `REPRO_DEBIAN_*`, else Debian's own."""
+    """Return where Debian's archives are: the user's `REPRO_DEBIAN_*`, else Debian's own. Errors: `UsageError`."""
     chosen = {field: os.environ[name] for field, name in _VARIABLES.items() if os.environ.get(name)}
+    if "snapshot" in chosen:
+        _check_template(chosen["snapshot"])
     return Mirrors(**chosen)
+
+
+def _check_template(template: str) -> None:
+    try:
+        addresses = {template.format(archive=archive, date=date) for archive in "ab" for date in "12"}
+    except (ValueError, LookupError, AttributeError):
+        addresses = set()
+    if len(addresses) < 4:  # noqa: PLR2004 - two archives at two dates
+        why = "an address with {archive} and {date} in it is expected, without other braces"
+        hint = f"such as {Mirrors().snapshot}"
+        raise UsageError("REPRO_DEBIAN_SNAPSHOT is no template of addresses", why, hint)
