@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 from collections.abc import Collection, Sequence
@@ -112,8 +113,18 @@ class Run:
             open_ends = tuple(self._runtime.not_isolated(plan))
             if open_ends:
                 self._report.warn(f"runtime {self._runtime.name} does not isolate:\n  " + "\n  ".join(open_ends))
-            with recording(directory, self._record(plan, prepared, now), now=_now) as opened:
-                outcome = execute(plan, self._runtime, project=self._workspace.root)
+            # Runs of one step at once put their outputs into one place: each is measured before the next comes.
+            turn = files.locked(self._workspace.root / ".repro" / "outputs.lock")
+            with (
+                contextlib.ExitStack() as held,
+                recording(directory, self._record(plan, prepared, now), now=_now) as opened,
+            ):
+                outcome = execute(
+                    plan,
+                    self._runtime,
+                    project=self._workspace.root,
+                    before_placing=lambda: held.enter_context(turn),
+                )
                 record = self._conclude(opened, outcome)
         finally:
             files.remove_tree(directory / "code")

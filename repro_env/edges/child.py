@@ -31,6 +31,8 @@ FORWARDED = (
     signal.SIGUSR2,
 )
 
+_KEYBOARD = frozenset((signal.SIGINT, signal.SIGQUIT))
+
 _CHUNK = 1 << 16
 _SIGNALLED = 128
 _SET_CHILD_SUBREAPER = 36
@@ -255,6 +257,18 @@ def send(pid: int, number: int) -> None:
     """Send a signal to one process; one that has ended is fine."""
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, number)
+
+
+def send_to_step(pid: int, number: int) -> None:
+    """Send a signal to a step's first process; one of the keyboard to its whole group, as a terminal does.
+
+    A shell that waits for a program puts Ctrl-C off until that ends, and the program must have got it for that.
+    """
+    if number not in _KEYBOARD:
+        send(pid, number)
+        return
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(os.getpgid(pid), number)
 
 
 def send_to_group(pid: int, number: int) -> None:

@@ -12,7 +12,7 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -64,11 +64,13 @@ def make_run_directory(project: Path, run: str) -> Path:
     return directory
 
 
-def execute(plan: RunPlan, runtime: Runtime, *, project: Path) -> Outcome:
+def execute(
+    plan: RunPlan, runtime: Runtime, *, project: Path, before_placing: Callable[[], object] = lambda: None
+) -> Outcome:
     """Run a plan and move what it made into the project.
 
-    `plan.output` is the directory to make; it stands in the run's own. Errors: the runtime's, `OutputError`,
-    `StoreError`.
+    `plan.output` is the directory to make; it stands in the run's own. `before_placing` is called before anything is
+    moved: there the caller can wait for its turn. Errors: the runtime's, `OutputError`, `StoreError`.
     """
     log = plan.output.parent / LOG
     _make_output_directory(plan)
@@ -76,6 +78,8 @@ def execute(plan: RunPlan, runtime: Runtime, *, project: Path) -> Outcome:
     try:
         ended = runtime.run(plan, log=log)
         finished, wall_seconds = datetime.now(UTC), time.monotonic() - clock
+        if ended.status == 0:
+            before_placing()
         outputs = _take_outputs(plan, project) if ended.status == 0 else {}
     finally:
         _remove_empty(plan.output)

@@ -164,7 +164,10 @@ class _Status:
         """
         first = self._value("child-pid")
         command = _first_child(first) if first is not None else None
-        child.send(bwrap if command is None else command, number)
+        if command is None:
+            child.send(bwrap, number)
+        else:
+            child.send_to_step(command, number)
 
     def ended(self, plan: RunPlan, ended: Ended) -> Ended:
         """Return how the step ended, once nothing in its sandbox lives. Errors: `RuntimeUnavailableError`."""

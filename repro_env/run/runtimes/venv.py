@@ -179,7 +179,7 @@ def _run(plan: RunPlan, variables: Mapping[str, str], log: Path | None) -> Ended
             env=variables,
             cwd=plan.code,
             output=None if log is None else output,
-            deliver=child.send,
+            deliver=child.send_to_step,
             guard_group=True,
         )
 
