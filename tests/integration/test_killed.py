@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 from loopback import Server, serve
-from pipeline import BUSYBOX, TEXT, Pipeline, faults_of, kill, make_pipeline
+from pipeline import BUSYBOX, TEXT, Pipeline, faults_of, kill, left_by, make_pipeline, processes_of
 
 from repro_env.record.runs import list_runs
 
@@ -63,24 +63,6 @@ def killed(pipeline: Pipeline, moment: float, *words: str) -> int:
     _stdout, stderr = process.communicate()
     assert b"Traceback" not in stderr
     return process.returncode
-
-
-def processes_in(session: int) -> list[int]:
-    """Return the processes of a session that still live; zombies that nobody waits for do not."""
-    found = []
-    for directory in Path("/proc").iterdir():
-        if directory.name.isdecimal():
-            try:
-                state, _parent, _group, number = (directory / "stat").read_text().rpartition(")")[2].split()[:4]
-            except OSError:
-                continue
-            if int(number) == session and state != "Z":
-                found.append(int(directory.name))
-    return found
-
-
-def empty_directory(path: Path) -> bool:
-    return not path.exists() or not any(path.iterdir())
 
 
 @pytest.mark.parametrize("count", FEW_AND_MANY)
@@ -140,7 +122,7 @@ def test_runs_killed_at_random_moments(pipeline: Pipeline, runtime: str, count: 
         time.sleep(moment)
         kill(process)
         process.communicate()
-        wait_until_empty(process.pid)
+        assert left_by(process.pid) == [], "the step outlives its repro"
         assert (pipeline.root / "build" / "table.csv").read_bytes() == output
     runs = list_runs(pipeline.root)
     statuses = Counter(record.status for record in runs.records)
@@ -152,17 +134,9 @@ def test_runs_killed_at_random_moments(pipeline: Pipeline, runtime: str, count: 
     assert faults_of(pipeline.store) == []
 
 
-def wait_until_empty(session: int, seconds: float = 20) -> None:
-    """Wait for the end of what a command left running: what watches over a step ends it when the command is gone."""
-    end = time.monotonic() + seconds
-    while left := processes_in(session):
-        assert time.monotonic() < end, f"the step outlives its repro: {left}"
-        time.sleep(0.02)
-
-
 def test_a_pid_of_ours_is_found_by_its_session(pipeline: Pipeline) -> None:
     # What the assertion above rests on.
     process = pipeline.start("status")
-    assert processes_in(process.pid) in ([process.pid], [])
+    assert processes_of(process.pid) in ([process.pid], [])
     process.send_signal(signal.SIGKILL)
     process.communicate()

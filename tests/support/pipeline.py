@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -253,3 +254,25 @@ def kill(process: subprocess.Popen[bytes], number: int = signal.SIGKILL) -> None
     """Send a signal to a process that may have ended."""
     if process.poll() is None:
         process.send_signal(number)
+
+
+def processes_of(session: int) -> list[int]:
+    """Return the processes of a session that still live; zombies that nobody waits for do not."""
+    found = []
+    for directory in Path("/proc").iterdir():
+        if directory.name.isdecimal():
+            try:
+                state, _parent, _group, number = (directory / "stat").read_text().rpartition(")")[2].split()[:4]
+            except OSError:
+                continue
+            if int(number) == session and state != "Z":
+                found.append(int(directory.name))
+    return found
+
+
+def left_by(session: int, *, patience: float = 20) -> list[int]:
+    """Return the processes that a command left running for good: what watches over a step ends it a moment later."""
+    end = time.monotonic() + patience
+    while (left := processes_of(session)) and time.monotonic() < end:
+        time.sleep(0.02)
+    return left
