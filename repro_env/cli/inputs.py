@@ -10,11 +10,12 @@ from repro_env.data.cache import StatCache
 from repro_env.data.measure import Measured, measure
 from repro_env.data.verify import compare, demand
 from repro_env.edges.report import Reporter
-from repro_env.errors import VerificationError
+from repro_env.errors import StoreError, VerificationError
 from repro_env.lock.model import Lock, LockedStep
 from repro_env.record.model import RecordedInput, RecordedOutput, RunRecord
 from repro_env.record.runs import Runs
 from repro_env.run.plan import Input
+from repro_env.values import Digest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +52,15 @@ class Verifier:
             recorded.append(found)
         demand(findings)
         return Inputs(planned=tuple(planned), recorded=tuple(recorded))
+
+    def digest_now(self, name: str) -> Digest | None:
+        """Return what an input is at this moment, or None if it is not there or cannot be read."""
+        step, _, output = name.partition(".")
+        declared = self._lock.steps[step].outputs[output] if output else self._lock.data[name].path
+        try:
+            return self._measure(declared).digest
+        except (VerificationError, StoreError):
+            return None
 
     def output(self, name: str, declared: str) -> RecordedOutput:
         """Return an output as it stands in its place in the project."""

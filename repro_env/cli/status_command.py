@@ -13,7 +13,9 @@ import click
 from repro_env.build.code import find_code
 from repro_env.build.images import local_digests
 from repro_env.build.native import is_built, step_definition
+from repro_env.cli.inputs import Verifier
 from repro_env.cli.project import LOCK_FILE, Workspace, open_workspace, read_lock, store_root
+from repro_env.edges.report import Silent
 from repro_env.errors import BuildError, LockError
 from repro_env.image.store import Store
 from repro_env.lock.drift import Drift
@@ -77,7 +79,7 @@ def _rows(
         if lock is None or locked is None:
             rows.append(_unlocked(name, runs.last(name)))
             continue
-        why = _why_stale(workspace, lock, locked, runs, made, store)
+        why = _why_stale(workspace, lock, locked, runs, made, store, Verifier(workspace, lock, runs, Silent()))
         made[name] = runs.last_success(name) if not why else None
         rows.append(_row(lock, locked, runs.last(name), store, stale=name in changed, why=why))
     return rows
@@ -121,6 +123,7 @@ def _why_stale(
     runs: Runs,
     made: Mapping[str, RunRecord | None],
     store: Store,
+    verifier: Verifier,
 ) -> str:
     """Return why a step's outputs are not what running it now would make, or nothing if they are."""
     last = runs.last_success(step.name)
@@ -138,6 +141,9 @@ def _why_stale(
         upstream, _, output = name.partition(".")
         if output and not _still(used.get(name), made.get(upstream), output):
             return f"{upstream} is stale" if made.get(upstream) is None else f"{name} changed"
+        now = verifier.digest_now(name)
+        if now is None or name not in used or now != used[name][0]:
+            return f"{name} is missing" if now is None else f"{name} changed"
     return ""
 
 

@@ -77,6 +77,17 @@ def test_an_edit_makes_a_step_stale_and_all_after_it(project: OnDisk) -> None:
     assert statuses(project) == {"clean": "code or lock changed", "count": "clean is stale"}
 
 
+def test_data_and_outputs_that_changed_on_disk_make_steps_stale(project: OnDisk) -> None:
+    project.repro(*VENV, "clean")
+    project.repro(*VENV, "count")
+    project.write("build/table.csv", "forged\n")
+    assert statuses(project) == {"clean": "current", "count": "clean.table changed"}
+    project.write("raw.csv", "a,b\n1,3\n")
+    assert statuses(project) == {"clean": "raw changed", "count": "clean is stale"}
+    (project.root / "raw.csv").unlink()
+    assert statuses(project)["clean"] == "raw is missing"
+
+
 def test_the_steps_own_exit_status_is_passed_on(project: OnDisk, golden: Golden) -> None:
     project.write("clean.py", "import sys; print('half done'); sys.exit(3)")
     golden("exec-failed.txt", str(project.repro(*VENV, "clean")))
