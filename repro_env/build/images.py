@@ -169,6 +169,23 @@ def record_environments(lock: Lock, built: Iterable[Built], store: Store, *, upd
     return replace(lock, steps=steps)
 
 
+def keep_newer(current: Lock, before: Lock, recorded: Lock) -> Lock:
+    """Return what to write after a build: `recorded`, but for what another command has changed in the lock meanwhile.
+
+    `before` is the lock that the build read and `current` the one that is there now. A digest is recorded only where
+    both the step and its base are still those that were built.
+    """
+    if current == before:
+        return recorded
+    steps = {
+        name: recorded.steps[name]
+        if step == before.steps.get(name) and current.bases[step.base] == before.bases[step.base]
+        else step
+        for name, step in current.steps.items()
+    }
+    return replace(current, steps=steps)
+
+
 def compare_with_recorded(store: Store, built: Digest, other: Store, recorded: Digest | None) -> Comparison:
     """Return what an image has differently than the one that a lock records, as far as that is in the other store."""
     from repro_env.image.compare import Comparison, compare_images  # noqa: PLC0415 - what a rebuild does without

@@ -12,19 +12,26 @@ from typing import Any
 import click
 
 from repro_env.build.code import Code
-from repro_env.build.images import Order, build_images, missing_environments, name_images, record_environments
+from repro_env.build.images import (
+    Order,
+    build_images,
+    keep_newer,
+    missing_environments,
+    name_images,
+    record_environments,
+)
 from repro_env.build.native import Built
 from repro_env.cli.destinations import Destinations
 from repro_env.cli.exporting import ENGINES
 from repro_env.cli.missing_report import look_into, warn_missing
 from repro_env.cli.progress import reporter
-from repro_env.cli.project import Workspace, fresh_lock, open_workspace, store_root
+from repro_env.cli.project import Workspace, fresh_lock, open_workspace, read_lock, store_root
 from repro_env.edges.files import write_atomically
 from repro_env.edges.report import Reporter
 from repro_env.image.store import Store
 from repro_env.lock.dump import dump_lock
 from repro_env.lock.model import ImageRoot, Lock
-from repro_env.values import Platform, format_size
+from repro_env.values import Digest, Platform, format_size
 
 
 @click.command("build")
@@ -112,6 +119,7 @@ def built_steps(
     order = Order(lock=lock, steps=steps, platforms=platforms, root=workspace.root, workers=count)
     missing = missing_environments(order, store)
     if missing:
+        store.sweep()
         from repro_env.cli.fetching import Fetching  # noqa: PLC0415 - urllib3, which a build from the store does without
 
         Fetching(workspace).have_everything(lock, missing, store, report)
@@ -130,8 +138,17 @@ def built_steps(
     name_images(built, workspace.project.platforms, store)
     recorded = record_environments(order.lock, built, store, update=update)
     if recorded != lock:
-        write_atomically(workspace.lock_path, dump_lock(recorded).encode())
+        _write_lock(workspace, lock, recorded, store)
     return built
+
+
+def _write_lock(workspace: Workspace, before: Lock, recorded: Lock, store: Store) -> None:
+    """Write what was recorded, and undo nothing of what another command wrote while this one built."""
+    with store.lock(f"project-{Digest.of(os.fsencode(workspace.root)).short}"):
+        current = read_lock(workspace)
+        written = recorded if current is None else keep_newer(current, before, recorded)
+        if written != current:
+            write_atomically(workspace.lock_path, dump_lock(written).encode())
 
 
 def _table(built: Sequence[Built], store: Store, seconds: float) -> str:

@@ -37,6 +37,9 @@ _REFERENCE = "org.opencontainers.image.ref.name"
 _ABANDONED_AFTER = 24 * 3600.0
 """Seconds after which a temporary file is taken to be a dead process's."""
 
+_FORGOTTEN_AFTER = 14 * 24 * 3600.0
+"""Seconds after which a download that broke off is not expected to be resumed."""
+
 
 def canonical_json(document: object) -> bytes:
     """Return the one JSON text of a document: keys sorted, no spaces, UTF-8."""
@@ -212,13 +215,14 @@ class Store:
         return files.locked(self.root / "locks" / name)
 
     def sweep(self) -> None:
-        """Remove temporary files that a process killed long ago left behind."""
-        oldest = time.time() - _ABANDONED_AFTER
-        with contextlib.suppress(OSError):
-            for path in self.temporary.iterdir():
-                with contextlib.suppress(OSError):
-                    if path.lstat().st_mtime < oldest:
-                        files.remove_tree(path)
+        """Remove what processes killed long ago left behind: temporary files, and downloads that nobody resumed."""
+        now = time.time()
+        for directory, age in ((self.temporary, _ABANDONED_AFTER), (self.partial, _FORGOTTEN_AFTER)):
+            with contextlib.suppress(OSError):
+                for path in directory.iterdir():
+                    with contextlib.suppress(OSError):
+                        if path.lstat().st_mtime < now - age:
+                            files.remove_tree(path)
 
 
 def _holds(path: Path, data: bytes) -> bool:

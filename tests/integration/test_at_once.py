@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from loopback import Server, serve
-from pipeline import BUSYBOX, Pipeline, faults_of, make_pipeline
+from loopback import Fault, Server, serve
+from pipeline import BUSYBOX, PLATFORM, SERVED, TEXT, Pipeline, faults_of, make_pipeline
 from projects import OnDisk
 
 from repro_env.record.runs import list_runs
@@ -65,6 +66,25 @@ def test_builds_in_one_project(served: tuple[Pipeline, Server]) -> None:
         assert process.returncode == 0, stderr.decode()
     assert pipeline.repro("lock", "--check").status == 0
     assert faults_of(pipeline.store) == []
+
+
+def test_a_project_that_is_locked_anew_while_it_is_built(served: tuple[Pipeline, Server]) -> None:
+    pipeline, server = served
+    large = f"/{SERVED}/files/large-1.0-py3-none-any.whl"
+    server.fault(large, Fault(stall=4))
+    process = pipeline.start("build")
+    while not server.asked(large):
+        time.sleep(0.01)
+    pipeline.disk.write("repro.toml", TEXT.replace('"small", "large"', '"small<2", "large"'))
+    assert pipeline.repro("lock").status == 0
+    assert process.poll() is None, "the build ended too early to show anything"
+    _stdout, stderr = process.communicate(timeout=300)
+    assert process.returncode == 0, stderr.decode()
+    environments = {name: step.environments[PLATFORM] for name, step in pipeline.lock.steps.items()}
+    assert [wheel.version for wheel in environments["clean"].wheels] == ["1.0", "1.0"], "the new pins stay"
+    assert environments["clean"].image is None
+    assert environments["count"].image is not None
+    assert pipeline.repro("build").status == 0
 
 
 @pytest.mark.parametrize("runtime", ["venv", pytest.param("bwrap", marks=pytest.mark.bwrap)])

@@ -283,6 +283,11 @@ def test_sweeping_removes_what_is_old_and_only_that(store: Store) -> None:
         os.utime(path, (day_and_more, day_and_more))
     digest = store.add(b"blob")
     os.utime(store.blob(digest), (day_and_more, day_and_more))
+    recent, forgotten = (store.partial / name for name in ("a.part", "b.part"))
+    for path, days in ((recent, 13), (forgotten, 15)):
+        path.write_bytes(b"")
+        os.utime(path, (time.time() - days * 86400,) * 2)
     store.sweep()
     assert list(store.temporary.iterdir()) == [fresh]
+    assert list(store.partial.iterdir()) == [recent]
     assert store.has(digest)
