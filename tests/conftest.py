@@ -31,6 +31,14 @@ def pytest_configure() -> None:
             del os.environ[name]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let the tests of one engine follow each other: they count and remove images that all of them see."""
+    for item in items:
+        engine = next((name for name in ("docker", "podman") if item.get_closest_marker(name)), None)
+        if engine and not item.get_closest_marker("xdist_group"):
+            item.add_marker(pytest.mark.xdist_group(engine))
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip a test whose machine lacks what its markers name; in CI fail it."""
     for need in _NEEDS:
