@@ -45,6 +45,10 @@ every = pytest.mark.parametrize(
 )
 
 
+# In one process: its end removes the images that all of them made.
+pytestmark = pytest.mark.xdist_group("runtimes")
+
+
 @pytest.fixture(autouse=True)
 def _busybox() -> None:
     machine.require("busybox")
