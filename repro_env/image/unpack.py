@@ -3,7 +3,8 @@
     trees/DIFF_ID     one layer as files, whiteouts included as they came
     rootfs/KEY        the layers of one image on top of each other; its files are those of the trees
 
-Both appear by rename when they are whole and are never written again: a runtime shows them to a step read-only.
+Both appear by rename when they are whole and are never written again: a runtime shows them to a step read-only. One
+that was damaged all the same (see `seal`) is made anew.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from repro_env.errors import IntegrityError
 from repro_env.image.decompress import DAMAGES, Hashing, decompressed
 from repro_env.image.layer import Layer
 from repro_env.image.overlay import MODE, MOUNT_DIRECTORIES, MOUNT_FILES, WHITEOUT, add_mount_points, lay_over
+from repro_env.image.seal import is_intact, seal
 from repro_env.image.store import Store
 
 _SILENT = Silent()
@@ -37,7 +39,7 @@ def unpack_layer(store: Store, layer: Layer) -> Path:
     `diff_id` says, or when an entry would stand outside its directory; `StoreError`.
     """
     tree = store.root / "trees" / layer.diff_id.hex
-    if tree.is_dir():
+    if is_intact(store, tree):
         return tree
     with files.os_errors(f"unpack into the store at {store.root}"), _making(store, tree) as temporary:
         if temporary is not None:
@@ -53,7 +55,7 @@ def root_filesystem(store: Store, layers: Sequence[Layer], reporter: Reporter = 
     shown. Errors: as `unpack_layer`.
     """
     root = store.root / "rootfs" / _key(layers)
-    if root.is_dir():
+    if is_intact(store, root):
         return root
     trees = _unpack_all(store, layers, reporter)
     with files.os_errors(f"unpack into the store at {store.root}"), _making(store, root) as temporary:
@@ -82,15 +84,17 @@ def _key(layers: Sequence[Layer]) -> str:
 def _making(store: Store, place: Path) -> Iterator[Path | None]:
     """Give an empty directory that becomes `place` on success; None if another process has made it meanwhile."""
     with store.lock(f"{place.parent.name}-{place.name}"):
-        if place.is_dir():
+        if is_intact(store, place):
             yield None
             return
+        files.remove_tree(place)
         place.parent.mkdir(parents=True, exist_ok=True)
         temporary = store.temporary / secrets.token_hex(8)
         temporary.mkdir(mode=0o755)
         try:
             yield temporary
             temporary.chmod(0o755)  # whatever the umask is: another user may run what this one unpacked
+            seal(store, place, temporary)
             temporary.rename(place)
         finally:
             files.remove_tree(temporary)

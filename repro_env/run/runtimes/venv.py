@@ -19,6 +19,7 @@ from repro_env.edges import child, files, process
 from repro_env.edges.child import Ended
 from repro_env.edges.report import Reporter
 from repro_env.errors import RuntimeUnavailableError, StoreError, ToolError
+from repro_env.image.seal import is_intact, seal
 from repro_env.image.store import Store
 from repro_env.lock.model import Wheel
 from repro_env.lock.places import Roots
@@ -132,7 +133,7 @@ class Venv:
         key = venv_key(wheels, interpreter)
         place = self._store.root / "venvs" / key
         with self._store.lock(f"venv-{key}"):
-            if not place.is_dir():
+            if not is_intact(self._store, place):
                 with self._reporter.task(f"install {len(wheels)} packages for Python {python}", None):
                     self._make(place, wheels, interpreter)
         return place
@@ -148,6 +149,8 @@ class Venv:
                 _uv("venv", "--no-config", "--relocatable", "--python", interpreter.path, environment, cache=temporary)
                 self._install(wheels, temporary, environment, requirements)
                 place.parent.mkdir(exist_ok=True)
+                files.remove_tree(place)
+                seal(self._store, place, environment)
                 environment.rename(place)
             finally:
                 files.remove_tree(temporary)
