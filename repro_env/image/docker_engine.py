@@ -59,7 +59,7 @@ def load_image(api: Any, store: Store, digest: Digest, tag: str, reporter: Repor
     found = _image_id(api, names)
     if found is not None:
         return found
-    known = [api.inspect_image(entry["Id"])["RootFS"].get("Layers") or () for entry in api.images()]
+    known = list(_known_layers(api))
     said: list[str] = []
     layers = read_image(store, digest).layers
     for skip in dict.fromkeys((shared_layers(layers, known), 0)):
@@ -70,6 +70,15 @@ def load_image(api: Any, store: Store, digest: Digest, tag: str, reporter: Repor
         if found is not None:
             return found
     raise RuntimeUnavailableError(f"the Docker engine did not load {tag}", "\n".join(said))
+
+
+def _known_layers(api: Any) -> Iterator[Sequence[str]]:
+    """Yield the diff_ids of each image that the engine has; one that is removed meanwhile does not count."""
+    from docker.errors import ImageNotFound  # noqa: PLC0415 - see `engine_host`
+
+    for entry in api.images():
+        with contextlib.suppress(ImageNotFound):
+            yield api.inspect_image(entry["Id"])["RootFS"].get("Layers") or ()
 
 
 def _counted(pieces: Iterable[bytes], task: Task) -> Iterator[bytes]:
