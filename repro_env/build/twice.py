@@ -22,8 +22,9 @@ import repro_env
 from repro_env.build.images import Order, compare_with_recorded
 from repro_env.edges import files, process
 from repro_env.edges.report import Reporter
-from repro_env.errors import BuildError
+from repro_env.errors import BuildError, IntegrityError
 from repro_env.image.compare import Comparison, compare_images
+from repro_env.image.oci import read_image
 from repro_env.image.store import Store
 from repro_env.lock.model import DebianRoot, ImageRoot, Root
 from repro_env.values import Digest, Platform
@@ -63,19 +64,30 @@ class Twice:
         return self.between.same and self.as_recorded
 
 
-def build_twice(order: Order, *, store: Store, report: Reporter) -> tuple[Twice, ...]:
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What building twice has shown, and which blobs of the store were damaged and are not any more."""
+
+    images: tuple[Twice, ...]
+    mended: tuple[Digest, ...]
+
+
+def build_twice(order: Order, *, store: Store, report: Reporter) -> Checked:
     """Build the steps of an order twice and compare. What they are made of is in the store already.
 
+    The store's own copies of the images' blobs are read as well; a damaged one is replaced by that of the first build.
     Errors: `BuildError` when a build fails, `StoreError`.
     """
     shared = downloaded(order)
     with _fresh_stores(store) as (first, second):
         results = []
-        for number, other in enumerate((first, second)):
-            share(store, other, shared)
-            with report.task(f"building, {('first', 'second')[number]} of two", None):
+        with report.task("building twice", 2, unit="builds") as task:
+            for number, other in enumerate((first, second)):
+                share(store, other, shared)
                 results.append(_build(order, other, number))
-        return tuple(_compared(order, key, store, (first, second), results) for key in results[0])
+                task.advance(1)
+        images = tuple(_compared(order, key, store, (first, second), results) for key in results[0])
+        return Checked(images, tuple(_mend(store, first, results[0], report)))
 
 
 def downloaded(order: Order) -> frozenset[Digest]:
@@ -195,6 +207,22 @@ def _compared(order: Order, key: _Key, store: Store, stores: tuple[Store, Store]
         between=between,
         against=compare_with_recorded(stores[0], environment, store, recorded),
     )
+
+
+def _mend(store: Store, fresh: Store, built: _Built, report: Reporter) -> Iterator[Digest]:
+    """Replace what is damaged of these images in the store by what was made now, and yield its digests."""
+    images = [read_image(fresh, image) for _environment, image in built.values()]
+    layers = {layer.digest: layer for image in images for layer in image.layers}
+    for digest, layer in layers.items():
+        if not store.has(digest) or not fresh.has(digest):
+            continue
+        try:
+            store.check(digest, f"the layer with {layer.comment}" if layer.comment else f"layer {digest.short}")
+        except IntegrityError as error:
+            store.blob(digest).unlink(missing_ok=True)
+            share(fresh, store, frozenset([digest]))
+            report.warn(f"{error.what}; what was made now has taken its place")
+            yield digest
 
 
 def refuse_differences(checked: Sequence[Twice]) -> None:

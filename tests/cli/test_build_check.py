@@ -117,6 +117,21 @@ def test_check_goes_with_nothing_that_changes_something(pipeline: Pipeline) -> N
     assert "--check changes nothing" in answer.stderr
 
 
+def test_a_damaged_layer_of_the_store_is_replaced(pipeline: Pipeline) -> None:
+    assert pipeline.repro("build").status == 0
+    environment = pipeline.lock.steps["count"].environments[PLATFORM].image
+    assert environment is not None
+    layer = read_image(Store(pipeline.store), environment).layers[-1]
+    blob = Store(pipeline.store).blob(layer.digest)
+    data = blob.read_bytes()
+    blob.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    answer = pipeline.repro("build", "--check", "count")
+    assert answer.status == 0, answer
+    assert "warning: the store's copy of the layer with small 1.0 is damaged; what was made now" in answer.stderr
+    assert blob.read_bytes() == data
+    assert json.loads(pipeline.repro("build", "--check", "--json", "count").stdout)["mended"] == []
+
+
 def test_only_what_was_downloaded_is_shared(pipeline: Pipeline, tmp_path: Path) -> None:
     assert pipeline.repro("build").status == 0
     lock = pipeline.lock
