@@ -6,7 +6,6 @@ Source: OCI image specification 1.1, "image-layout.md" and "annotations.md".
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from typing import Any
 from repro_env.edges import files
 from repro_env.errors import StoreError
 from repro_env.image import tar
-from repro_env.image.docker_archive import blob_path, blob_pieces, file_pieces
+from repro_env.image.docker_archive import blob_path, file_pieces, stored_pieces
 from repro_env.image.oci import INDEX_TYPE, descriptor
 from repro_env.image.store import OCI_LAYOUT, Store, canonical_json
 from repro_env.values import Digest
@@ -26,13 +25,13 @@ _CONTAINERD_NAME = "io.containerd.image.name"
 def write_layout(directory: Path, store: Store, images: Mapping[str, Digest]) -> None:
     """Write images, or indexes of them, by name, into an OCI layout; one that is there keeps what else it holds.
 
-    Errors: `StoreError`.
+    Errors: `StoreError`, `IntegrityError` when a blob of the store is damaged.
     """
     with files.os_errors(f"write {directory}"):
         blobs = directory / "blobs" / "sha256"
         blobs.mkdir(parents=True, exist_ok=True)
         for digest in _closure(store, images.values()):
-            _copy(store.blob(digest), blobs / digest.hex)
+            _copy(store, digest, blobs / digest.hex)
     before = _listed(directory / "index.json")
     kept = [entry for entry in before if (entry.get("annotations") or {}).get(_NAME) not in images]
     files.write_atomically(directory / "oci-layout", OCI_LAYOUT)
@@ -44,7 +43,7 @@ def oci_archive(
 ) -> Iterator[bytes]:
     """Yield the tar of an OCI layout of these images by name, in pieces of about 1 MiB.
 
-    `blobs` are those that go in besides the manifests; None for all. Errors: `StoreError`.
+    `blobs` are those that go in besides the manifests; None for all. Errors: as `write_layout`.
     """
     wanted = _closure(store, images.values())
     if blobs is not None:
@@ -53,7 +52,7 @@ def oci_archive(
     yield from file_pieces("oci-layout", OCI_LAYOUT)
     yield from file_pieces("index.json", canonical_json(_index(_entries(store, images))))
     for digest in wanted:
-        yield from blob_pieces(blob_path(digest), store.blob(digest))
+        yield from stored_pieces(blob_path(digest), store, digest)
     yield tar.END_OF_ARCHIVE
 
 
@@ -92,12 +91,12 @@ def _closure(store: Store, digests: Iterable[Digest]) -> list[Digest]:
     return sorted(found)
 
 
-def _copy(source: Path, target: Path) -> None:
+def _copy(store: Store, digest: Digest, target: Path) -> None:
     """Copy a blob unless it is there; a copy that is cut short does not count as there."""
-    if target.exists() and target.stat().st_size == source.stat().st_size:
+    if target.exists() and target.stat().st_size == store.blob(digest).stat().st_size:
         return
-    with files.replacing(target) as stream, source.open("rb") as content:
-        shutil.copyfileobj(content, stream, 1 << 20)
+    with files.replacing(target) as stream:
+        stream.writelines(store.pieces(digest, str(digest)))
 
 
 def _listed(path: Path) -> list[dict[str, Any]]:

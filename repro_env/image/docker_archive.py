@@ -79,7 +79,7 @@ def _layer_pieces(layer: Layer, store: Store) -> Iterator[bytes]:
     """Yield a layer's file. Engines that read this format know no zstd, so such a layer goes in as its tar."""
     path = store.blob(layer.digest)
     if layer.media_type != ZSTD:
-        yield from blob_pieces(_layer_path(layer), path)
+        yield from stored_pieces(_layer_path(layer), store, layer.digest)
         return
     from repro_env.image.decompress import decompressed  # noqa: PLC0415 - few layers are of this kind
 
@@ -113,6 +113,15 @@ def blob_path(digest: Digest) -> str:
 def file_pieces(path: str, data: bytes) -> Iterator[bytes]:
     """Yield a small file of an archive."""
     yield tar.header(tar.Entry(path=path, size=len(data))) + data + tar.padding(len(data))
+
+
+def stored_pieces(path: str, store: Store, digest: Digest) -> Iterator[bytes]:
+    """Yield a file of an archive from a blob of the store. Errors: `StoreError`, `IntegrityError` if it is damaged."""
+    with files.os_errors(f"read the store at {store.root}"):
+        size = store.blob(digest).stat().st_size
+    yield tar.header(tar.Entry(path=path, size=size))
+    yield from store.pieces(digest, str(digest))
+    yield tar.padding(size)
 
 
 def blob_pieces(path: str, source: Path) -> Iterator[bytes]:

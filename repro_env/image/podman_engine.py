@@ -5,10 +5,12 @@ Source: podman-pull(1), version 4.3; containers-transports(5), `oci:`.
 
 from __future__ import annotations
 
+import json
 import secrets
 
 from repro_env.edges import files, process
 from repro_env.edges.report import Reporter
+from repro_env.errors import ToolError
 from repro_env.image.docker_archive import config_digest
 from repro_env.image.oci import MANIFEST_TYPE, descriptor
 from repro_env.image.store import OCI_LAYOUT, Store, canonical_json
@@ -52,5 +54,10 @@ def _pull(store: Store, manifest: bytes, tag: str) -> None:
         with files.os_errors(f"write to the store at {store.root}"):
             (layout / "blobs").symlink_to(store.blobs.parent.absolute())
         process.run(["podman", "pull", "--quiet", f"oci:{name}"], cwd=place, timeout=_PULL_SECONDS)
+    except ToolError:
+        for part in json.loads(manifest)["layers"]:
+            digest = Digest.parse(part["digest"])
+            store.check(digest, str(digest))
+        raise
     finally:
         files.remove_tree(place)

@@ -37,6 +37,8 @@ _REFERENCE = "org.opencontainers.image.ref.name"
 _ABANDONED_AFTER = 24 * 3600.0
 """Seconds after which a temporary file is taken to be a dead process's."""
 
+_PIECE = 1 << 20
+
 _FORGOTTEN_AFTER = 14 * 24 * 3600.0
 """Seconds after which a download that broke off is not expected to be resumed."""
 
@@ -103,6 +105,20 @@ class Store:
             if not self._discard_damaged(digest):
                 raise
             raise self._damaged(digest, name) from error
+
+    def pieces(self, digest: Digest, name: str) -> Iterator[bytes]:
+        """Yield a blob's content in pieces of 1 MiB, and fail after the last one if it was not what its name says.
+
+        Errors: `StoreError` if absent, `IntegrityError` if damaged.
+        """
+        found = hashlib.sha256()
+        with self.reading(digest, name) as path, files.os_errors(f"read the store at {self.root}"):
+            with path.open("rb") as stream:
+                while piece := stream.read(_PIECE):
+                    found.update(piece)
+                    yield piece
+            if found.hexdigest() != digest.hex:
+                raise IntegrityError(f"{path} holds other bytes")
 
     def check(self, digest: Digest, name: str) -> None:
         """Read a whole blob and remove it if its bytes are not what its name says. Errors: then, `IntegrityError`."""

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import tiny
 from loopback import serve
 from pipeline import BUSYBOX, PLATFORM, Pipeline, faults_of, make_pipeline
 
+from repro_env.edges import process
+from repro_env.edges.process import Completed
+from repro_env.edges.report import Silent
+from repro_env.errors import IntegrityError, ToolError
+from repro_env.image import podman_engine
 from repro_env.image.store import Store
 from repro_env.values import Digest
 
@@ -147,6 +153,40 @@ def test_what_layers_are_made_of_is_had_again(made: Built, tmp_path: Path, kind:
     assert answer.status == 0, answer
     assert (made.pipeline.root / "repro.lock").read_text() == made.recorded
     assert faults_of(working.store) == []
+
+
+@pytest.mark.parametrize("kind", ["oci", "oci-archive", "docker-archive"])
+def test_no_damaged_layer_leaves_the_store(made: Built, tmp_path: Path, kind: str) -> None:
+    working = damaged(made, tmp_path, "wheel-layer", "flip", lock=made.recorded)
+    place = tmp_path / "place"
+    words = ("build", "clean", "--output", f"{kind}:{place}")
+    answer = working.repro(*words)
+    assert answer.status == 7, answer
+    assert "hint: that file was removed: run again" in answer.stderr
+    if kind == "oci":
+        blobs = list((place / "blobs" / "sha256").iterdir())
+        assert all(Digest.of(blob.read_bytes()).hex == blob.name for blob in blobs)
+    else:
+        assert not place.exists()
+    assert working.repro(*words).status == 0
+
+
+@pytest.mark.parametrize("damage", ["flip", "none"])
+def test_an_engine_that_refuses_an_image(store: Store, monkeypatch: pytest.MonkeyPatch, damage: str) -> None:
+    digest = tiny.tiny_image(store)
+    layer = Digest.parse(json.loads(store.read(digest))["layers"][0]["digest"])
+    if damage == "flip":
+        flip(store.blob(layer))
+
+    def refuse(words: Sequence[str], **_: object) -> Completed:
+        if "pull" in words:
+            raise ToolError("podman failed with exit status 125")
+        return Completed(tuple(words), 1, "", "")
+
+    monkeypatch.setattr(process, "run", refuse)
+    with pytest.raises(IntegrityError if damage == "flip" else ToolError):
+        podman_engine.load_image(store, digest, "tiny:latest", Silent())
+    assert store.has(layer) == (damage == "none")
 
 
 @pytest.mark.bwrap
