@@ -40,10 +40,10 @@ def pipeline(served: tuple[Pipeline, Server]) -> Pipeline:
 def interrupt(process: subprocess.Popen[bytes], way: str) -> tuple[int, str, float]:
     """Interrupt a command; return its status, what it said, and how long it took to end."""
     began = time.monotonic()
-    if way == "ctrl-c":
-        os.killpg(process.pid, WAYS[way][0])
-    else:
+    if way != "ctrl-c":
         process.send_signal(WAYS[way][0])
+    elif process.poll() is None:
+        os.killpg(process.pid, WAYS[way][0])
     _stdout, stderr = process.communicate(timeout=PATIENCE)
     return process.returncode, stderr.decode(), time.monotonic() - began
 
@@ -132,7 +132,7 @@ def test_at_random_moments(pipeline: Pipeline, tmp_path: Path, way: str, count: 
         while not (pipeline.store / "locks").exists() and time.monotonic() < end:
             time.sleep(0.001)
         time.sleep(chance.uniform(0, longest / 2))
-        status, said, seconds = interrupt(process, way) if process.poll() is None else (0, "", 0.0)
+        status, said, seconds = interrupt(process, way)
         assert status in {0, WAYS[way][1], -WAYS[way][0]}, said  # the last: when all was done and told
         assert "Traceback" not in said
         assert seconds < PATIENCE / 4
