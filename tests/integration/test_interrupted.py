@@ -40,10 +40,18 @@ def pipeline(served: tuple[Pipeline, Server]) -> Pipeline:
 def interrupt(process: subprocess.Popen[bytes], way: str) -> tuple[int, str, float]:
     """Interrupt a command; return its status, what it said, and how long it took to end."""
     began = time.monotonic()
-    if way != "ctrl-c":
-        process.send_signal(WAYS[way][0])
-    elif process.poll() is None:
-        os.killpg(process.pid, WAYS[way][0])
+    while process.poll() is None:
+        if way == "ctrl-c":
+            os.killpg(process.pid, WAYS[way][0])
+        else:
+            process.send_signal(WAYS[way][0])
+        try:
+            process.wait(timeout=PATIENCE / 8)
+        except subprocess.TimeoutExpired:
+            # A shell that was just starting a program puts the signal off, and the program never got it; as at a
+            # terminal, it is sent again.
+            if time.monotonic() - began > PATIENCE:
+                raise
     _stdout, stderr = process.communicate(timeout=PATIENCE)
     return process.returncode, stderr.decode(), time.monotonic() - began
 
