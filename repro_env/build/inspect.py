@@ -59,10 +59,10 @@ def inspect_image(
 
 def _inspect(store: Store, image: Image, variables: Mapping[str, str]) -> Inspected | None:
     # What a rebuild of what was looked into before does without.
-    from repro_env.build.library_tree import LibraryTree  # noqa: PLC0415
-    from repro_env.build.missing import find_missing  # noqa: PLC0415
-    from repro_env.build.missing_words import missing_document  # noqa: PLC0415
-    from repro_env.image.library_scan import libraries_of_layer  # noqa: PLC0415
+    from repro_env.build.library_tree import LibraryTree  # noqa: PLC0415 - what a rebuild does without
+    from repro_env.build.missing import find_missing  # noqa: PLC0415 - what a rebuild does without
+    from repro_env.build.missing_words import missing_document  # noqa: PLC0415 - what a rebuild does without
+    from repro_env.image.library_scan import libraries_of_layer  # noqa: PLC0415 - what a rebuild does without
 
     layers = []
     for layer in image.layers:

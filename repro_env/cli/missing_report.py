@@ -106,10 +106,10 @@ def _packages(
 ) -> Packages | None:
     """Return which packages have these libraries, or None when the suite's list of files cannot be had."""
     # Needed only where something is missing, and urllib3 with it.
-    from repro_env.cli.fetching import Fetching  # noqa: PLC0415
-    from repro_env.cli.settings import mirrors  # noqa: PLC0415
-    from repro_env.resolve.debian.archive import Archive  # noqa: PLC0415
-    from repro_env.resolve.debian.contents import library_packages  # noqa: PLC0415
+    from repro_env.cli.fetching import Fetching  # noqa: PLC0415 - what a rebuild does without
+    from repro_env.cli.settings import mirrors  # noqa: PLC0415 - what a rebuild does without
+    from repro_env.resolve.debian.archive import Archive  # noqa: PLC0415 - what a rebuild does without
+    from repro_env.resolve.debian.contents import library_packages  # noqa: PLC0415 - what a rebuild does without
 
     archive = Archive(
         http=Fetching(workspace).http,

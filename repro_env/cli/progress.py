@@ -85,7 +85,7 @@ class _PlainTask:
 
 def _live() -> Iterator[Reporter]:
     from rich.console import Console  # noqa: PLC0415 - a tenth of a second that pipes and CI need not pay
-    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn  # noqa: PLC0415
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn  # noqa: PLC0415 - what pipes and CI do without
 
     console = Console(stderr=True, highlight=False)
     columns = (
