@@ -9,7 +9,7 @@ No value of an environment variable, no host or user name and no credential is i
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields, is_dataclass
 from datetime import UTC, datetime
 from typing import Any, Self, TypeVar
 
@@ -23,7 +23,12 @@ _Value = TypeVar("_Value")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordedInput:
-    """One input as it was verified before the run. `run` is the run that made it, where it is another step's output."""
+    """One input as it was verified before the run.
+
+    `run` is the run that made it, where it is another step's output. `pin` is what its digest is of: `sha256` for the
+    content, or the name of a weaker pin, such as `etag`. `uri` is where it came from, if from elsewhere. `changed` says
+    that it was not the same any more when the step had ended.
+    """
 
     name: str
     kind: str
@@ -31,11 +36,17 @@ class RecordedInput:
     files: int
     size: int
     run: str | None = None
+    pin: str = "sha256"
+    uri: str = ""
+    changed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordedOutput:
-    """One output as the run left it; `path` is relative to the project, `size` in bytes."""
+    """One output as the run left it; `path` is relative to the project, `size` in bytes.
+
+    `compare` is how another run's is to be compared with it, and empty for byte by byte.
+    """
 
     name: str
     path: str
@@ -43,6 +54,7 @@ class RecordedOutput:
     digest: Digest
     files: int
     size: int
+    compare: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,10 +71,77 @@ class HostFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GitState:
-    """The commit that was checked out, and whether tracked files differed from it or untracked ones were about."""
+    """The commit that was checked out, and whether tracked files differed from it or untracked ones were about.
+
+    `tree` is the commit's tree, `branch` empty where none was checked out, `remote` the address it is fetched from,
+    without credentials, `prefix` the project's directory in the repository (`work/demo/`, empty at its top). `diff` is
+    of `code.diff` beside the record, which turns the commit into what ran; `omitted` says what is not in it, and why.
+    """
 
     commit: str
     dirty: bool
+    tree: str = ""
+    branch: str = ""
+    remote: str = ""
+    prefix: str = ""
+    diff: Digest | None = None
+    omitted: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedFinding:
+    """One check of the machine: `status` is `ok`, `mismatch` or `unknown`, and `allowed` that it kept no run back."""
+
+    name: str
+    status: str
+    needed: str
+    found: str
+    allowed: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedGpu:
+    """One GPU, or MIG instance, that the step could use; `memory` in bytes, what was not told is empty or None."""
+
+    index: int
+    name: str = ""
+    uuid: str = ""
+    memory: int | None = None
+    compute_capability: str = ""
+    mig: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """The GPUs, their driver, and the newest CUDA version that it serves."""
+
+    driver: str = ""
+    cuda: str = ""
+    gpus: tuple[RecordedGpu, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resources:
+    """What a run used; None is not known.
+
+    `wall_seconds` is from start to end, `cpu_seconds` of all its processes together, `peak_memory` in bytes of the
+    largest of them, or of the container. `gpu_memory` is the most bytes seen in use on all its GPUs together, and
+    `gpu_utilisation` the mean of the samples, from 0 to 1.
+    """
+
+    wall_seconds: float | None = None
+    cpu_seconds: float | None = None
+    peak_memory: int | None = None
+    gpu_memory: int | None = None
+    gpu_utilisation: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedLog:
+    """What the step printed, which is kept beside the record as `output.log`; `size` in bytes."""
+
+    digest: Digest
+    size: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,8 +149,10 @@ class RunRecord:
     """One run.
 
     `exit_status` is as a shell gives it, 128+N for a `signal` N, and None before the end. `environment` is the names of
-    the variables the step was given. `image` and `environment_image` are None for a runtime that has none. `waived` are
-    the checks of the machine that failed and were allowed to.
+    the variables the step was given, `variables` those that `repro.toml` declares, with their values. `arguments` are
+    the end of `command` that was typed after `repro exec STEP --`. `image` and `environment_image` are None for a
+    runtime that has none. `findings` are of the machine; `waived` names those that failed and were allowed to. `kept`
+    is the directory beside the record with what a failed run wrote. `reproduces` is the run that this one repeats.
     """
 
     id: str
@@ -95,10 +176,19 @@ class RunRecord:
     git: GitState | None = None
     waived: tuple[str, ...] = ()
     program: str = ""  # the version of repro that wrote it
+    arguments: tuple[str, ...] = ()
+    variables: Mapping[str, str] = field(default_factory=dict)
+    findings: tuple[RecordedFinding, ...] = ()
+    machine: Machine | None = None
+    resources: Resources | None = None
+    log: RecordedLog | None = None
+    kept: str = ""
+    reproduces: str = ""
+    deterministic: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON document."""
-        return {"version": VERSION, **_plain({field.name: getattr(self, field.name) for field in fields(self)})}
+        return {"version": VERSION, **_plain({each.name: getattr(self, each.name) for each in fields(self)})}
 
     @classmethod
     def from_dict(cls, document: object) -> Self:
@@ -132,6 +222,15 @@ class RunRecord:
             git=door.maybe("git", _git),
             waived=door.maybe("waived", _texts) or (),
             program=door.text("program"),
+            arguments=door.maybe("arguments", _texts) or (),
+            variables=door.maybe("variables", _mapping) or {},
+            findings=door.some("findings", _finding),
+            machine=door.maybe("machine", _machine),
+            resources=door.maybe("resources", _resources),
+            log=door.maybe("log", _log),
+            kept=door.maybe("kept", _text) or "",
+            reproduces=door.maybe("reproduces", _text) or "",
+            deterministic=door.maybe("deterministic", _flag) or False,
         )
 
 
@@ -141,8 +240,8 @@ def _plain(value: Any) -> Any:
         return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     if isinstance(value, Digest):
         return str(value)
-    if isinstance(value, RecordedInput | RecordedOutput | HostFacts | GitState):
-        return _plain({field.name: getattr(value, field.name) for field in fields(value)})
+    if is_dataclass(value):
+        return _plain({each.name: getattr(value, each.name) for each in fields(value)})
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
     return [_plain(item) for item in value] if isinstance(value, tuple) else value
@@ -173,6 +272,10 @@ class _Door:
         """Return a list's values."""
         items = self.one(key, _list)
         return tuple(_Door({f"{key}[{index}]": item}).one(f"{key}[{index}]", parse) for index, item in enumerate(items))
+
+    def some(self, key: str, parse: Callable[[object], _Value]) -> tuple[_Value, ...]:
+        """Return a list's values, none where there is no list."""
+        return () if self._document.get(key) is None else self.many(key, parse)
 
     def text(self, key: str) -> str:
         """Return a string."""
@@ -216,14 +319,33 @@ def _time(value: object) -> datetime:
     return time
 
 
+def _flag(value: object) -> bool:
+    return _expect(value, bool, "true or false")
+
+
+def _seconds(value: object) -> float:
+    return float(value) if isinstance(value, int) and not isinstance(value, bool) else _expect(value, float, "a number")
+
+
+def _mapping(value: object) -> dict[str, str]:
+    found = _expect(value, dict, "an object")
+    return {_text(key): _text(item) for key, item in found.items()}
+
+
 def _input(value: object) -> RecordedInput:
     door = _Door(value)
-    return RecordedInput(run=door.maybe("run", _text), **_content(door))
+    return RecordedInput(
+        run=door.maybe("run", _text),
+        pin=door.maybe("pin", _text) or "sha256",
+        uri=door.maybe("uri", _text) or "",
+        changed=door.maybe("changed", _flag) or False,
+        **_content(door),
+    )
 
 
 def _output(value: object) -> RecordedOutput:
     door = _Door(value)
-    return RecordedOutput(path=door.text("path"), **_content(door))
+    return RecordedOutput(path=door.text("path"), compare=door.maybe("compare", _text) or "", **_content(door))
 
 
 def _content(door: _Door) -> dict[str, Any]:
@@ -244,6 +366,45 @@ def _host(value: object) -> HostFacts:
 
 def _git(value: object) -> GitState:
     door = _Door(value)
+    words = {key: door.maybe(key, _text) or "" for key in ("tree", "branch", "remote", "prefix")}
     return GitState(
-        commit=door.text("commit"), dirty=door.one("dirty", lambda item: _expect(item, bool, "true or false"))
+        commit=door.text("commit"),
+        dirty=door.one("dirty", _flag),
+        diff=door.maybe("diff", _digest),
+        omitted=door.maybe("omitted", _texts) or (),
+        **words,
     )
+
+
+def _finding(value: object) -> RecordedFinding:
+    door = _Door(value)
+    words = {key: door.text(key) for key in ("name", "status", "needed", "found")}
+    return RecordedFinding(**words, allowed=door.maybe("allowed", _flag) or False)
+
+
+def _gpu(value: object) -> RecordedGpu:
+    door = _Door(value)
+    words = {key: door.maybe(key, _text) or "" for key in ("name", "uuid", "compute_capability", "mig")}
+    return RecordedGpu(index=door.number("index"), memory=door.maybe("memory", _number), **words)
+
+
+def _machine(value: object) -> Machine:
+    door = _Door(value)
+    words = {key: door.maybe(key, _text) or "" for key in ("driver", "cuda")}
+    return Machine(gpus=door.some("gpus", _gpu), **words)
+
+
+def _resources(value: object) -> Resources:
+    door = _Door(value)
+    return Resources(
+        wall_seconds=door.maybe("wall_seconds", _seconds),
+        cpu_seconds=door.maybe("cpu_seconds", _seconds),
+        peak_memory=door.maybe("peak_memory", _number),
+        gpu_memory=door.maybe("gpu_memory", _number),
+        gpu_utilisation=door.maybe("gpu_utilisation", _seconds),
+    )
+
+
+def _log(value: object) -> RecordedLog:
+    door = _Door(value)
+    return RecordedLog(digest=door.one("digest", _digest), size=door.number("size"))

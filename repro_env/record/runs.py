@@ -1,4 +1,4 @@
-"""The runs of a project, in `.repro/runs/ID/`: begun, concluded, listed.
+"""The runs of a project, in `.repro/runs/ID/`: begun, concluded, listed, found by what a person types.
 
 While a run lives, its process holds a lock on `alive` in its directory. The kernel drops that lock however the process
 ends, so a record that still says `started` and whose lock is free is one of a run that was killed, or went down with
@@ -10,17 +10,22 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from repro_env.edges.files import os_errors, write_atomically
+from repro_env.errors import StoreError, UsageError
 from repro_env.record.model import RecordedOutput, RunRecord
 from repro_env.values import Digest
 
 RECORD = "record.json"
 _ALIVE = "alive"
+_LAST = "last"
+_SHOWN = 5
+_ENDING = re.compile(r"[0-9a-f]{4}\Z")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +58,14 @@ class Runs:
             if record.step == step and record.status == "succeeded" and (output, digest) in made:
                 return record.id
         return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One run: its directory, with what it left there, and its record."""
+
+    directory: Path
+    record: RunRecord
 
 
 def new_run_id(step: str, now: datetime, random: Callable[[int], str]) -> str:
@@ -121,13 +134,14 @@ def recording(directory: Path, record: RunRecord, *, now: Callable[[], datetime]
         (directory / _ALIVE).unlink(missing_ok=True)
 
 
-def read_record(directory: Path) -> RunRecord:
-    """Return the record of the run in `directory`; one that was cut off is `interrupted`.
+def read_record(path: Path) -> RunRecord:
+    """Return the record in a run's directory, or in a file; that of a run which was cut off is `interrupted`.
 
     Errors: `OSError`, and `ValueError` for what is no record.
     """
-    record = RunRecord.from_dict(json.loads((directory / RECORD).read_bytes()))
-    if record.status == "started" and not _lives(directory):
+    file = path / RECORD if path.is_dir() else path
+    record = RunRecord.from_dict(json.loads(file.read_bytes()))
+    if record.status == "started" and not _lives(file.parent):
         return replace(record, status="interrupted")
     return record
 
@@ -167,3 +181,73 @@ def _lives(directory: Path) -> bool:
     except OSError:
         return False
     return False
+
+
+def find_run(project: Path, text: str) -> Run:
+    """Return the run that `text` means.
+
+    It is one of: `last`; a run's id, its beginning, or its last four digits, as long as one run alone has them; a
+    step, for its last run; a path to a record or to the directory with one, of any project.
+    Errors: `UsageError` for what means no run or more than one, `StoreError` for a record that cannot be read.
+    """
+    if "/" in text or text.endswith(".json"):
+        return _at(Path(text))
+    runs = list_runs(project)
+    records = {record.id: record for record in runs.records}
+    chosen = _last(records, text) or next((record.id for record in runs.records if record.step == text), None)
+    if chosen is None:
+        chosen = _only(text, [*records, *(damaged.directory.name for damaged in runs.damaged)])
+    if chosen not in records:
+        raise _unreadable(next(damaged for damaged in runs.damaged if damaged.directory.name == chosen))
+    return Run(directory=project / ".repro" / "runs" / chosen, record=records[chosen])
+
+
+def _at(path: Path) -> Run:
+    file = path / RECORD if path.is_dir() else path
+    if not file.is_file():
+        raise UsageError(f"there is no record at {path}", hint="`repro runs` lists this project's runs")
+    with os_errors(f"read {file}"):
+        try:
+            return Run(directory=file.parent, record=read_record(file))
+        except ValueError as error:
+            raise StoreError(f"{file} is no record of a run", str(error)) from error
+
+
+def _last(ids: Iterable[str], text: str) -> str | None:
+    """Return the newest of the ids, which come first, for `last`."""
+    newest = next(iter(ids), None)
+    if text == _LAST and newest is None:
+        raise UsageError("there is no last run", "nothing was run in this project yet", "run `repro exec STEP`")
+    return newest if text == _LAST else None
+
+
+def _only(text: str, ids: list[str]) -> str:
+    """Return the one id that is `text`, begins with it, or ends with its four digits."""
+    if text in ids:
+        return text
+    found = [run for run in ids if text and run.startswith(text)]
+    if not found and _ENDING.match(text):
+        found = [run for run in ids if run.endswith(f"-{text}")]
+    if len(found) > 1:
+        raise UsageError(f"{text} is the beginning of {len(found)} runs", _some(found), "give more of the id")
+    if not found:
+        raise _no_run(text, ids)
+    return found[0]
+
+
+def _no_run(text: str, ids: list[str]) -> UsageError:
+    from difflib import get_close_matches  # noqa: PLC0415 - only for a mistake
+
+    near = get_close_matches(text, ids, n=_SHOWN) or ids
+    why = f"no run has that id, and no step of that name was run; near are\n{_some(near)}" if ids else "there is no run"
+    return UsageError(f"there is no run {text!r}", why, "`repro runs` lists them")
+
+
+def _some(ids: list[str]) -> str:
+    more = [f"and {len(ids) - _SHOWN} more"] if len(ids) > _SHOWN else []
+    return "\n".join([*ids[:_SHOWN], *more])
+
+
+def _unreadable(damaged: Damaged) -> StoreError:
+    hint = "restore the file, or remove that directory"
+    return StoreError(f"the record of run {damaged.directory.name} cannot be read", damaged.why, hint)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,10 +16,21 @@ from typing import Any
 import pytest
 
 from repro_env.edges import process
-from repro_env.errors import StoreError
+from repro_env.errors import StoreError, UsageError
 from repro_env.record.facts import git_state, host_facts
-from repro_env.record.model import GitState, HostFacts, RecordedInput, RecordedOutput, RunRecord
-from repro_env.record.runs import RECORD, list_runs, new_run_id, read_record, recording
+from repro_env.record.model import (
+    GitState,
+    HostFacts,
+    Machine,
+    RecordedFinding,
+    RecordedGpu,
+    RecordedInput,
+    RecordedLog,
+    RecordedOutput,
+    Resources,
+    RunRecord,
+)
+from repro_env.record.runs import RECORD, find_run, list_runs, new_run_id, read_record, recording
 from repro_env.values import Digest
 
 START = datetime(2026, 11, 23, 4, 33, 54, 123000, tzinfo=UTC)
@@ -42,15 +54,47 @@ FULL = RunRecord(
     environment_image=Digest.of(b"environment"),
     inputs=(
         RecordedInput(name="raw", kind="directory", digest=Digest.of(b"raw"), files=3, size=12),
-        RecordedInput(name="a.b", kind="file", digest=Digest.of(b"b"), files=1, size=1, run="20261123T000000Z-a-0000"),
+        RecordedInput(
+            name="a.b",
+            kind="file",
+            digest=Digest.of(b"b"),
+            files=1,
+            size=1,
+            run="20261123T000000Z-a-0000",
+            pin="etag",
+            uri="https://example.org/b",
+            changed=True,
+        ),
     ),
     outputs=(TABLE,),
     host=HostFacts(
         system="Debian GNU/Linux 12", kernel="Linux 6.1", architecture="x86_64", processor="", cpus=2, memory=2**34
     ),
-    git=GitState(commit="0" * 40, dirty=True),
+    git=GitState(
+        commit="0" * 40,
+        dirty=True,
+        tree="1" * 40,
+        branch="main",
+        remote="https://example.org/penguins.git",
+        prefix="work/",
+        diff=Digest.of(b"diff"),
+        omitted=("notes.bin: 20.0 MiB",),
+    ),
     waived=("memory", "driver"),
     program="0.1.0",
+    arguments=("é",),
+    variables={"GREETING": "hello"},
+    findings=(RecordedFinding(name="memory", status="mismatch", needed=">=40 GiB", found="24.0 GiB", allowed=True),),
+    machine=Machine(
+        driver="570.124.06",
+        cuda="12.8",
+        gpus=(RecordedGpu(index=0, name="NVIDIA L4", uuid="GPU-0", memory=2**34, compute_capability="8.9"),),
+    ),
+    resources=Resources(wall_seconds=90.0, cpu_seconds=1.5, peak_memory=2**20, gpu_memory=2**30, gpu_utilisation=0.5),
+    log=RecordedLog(digest=Digest.of(b"log"), size=3),
+    kept="output",
+    reproduces="20261122T000000Z-clean-0000",
+    deterministic=True,
 )
 
 
@@ -90,7 +134,7 @@ def test_the_document_is_what_others_read() -> None:
     assert document["started"] == "2026-11-23T04:33:54.123Z"
     assert document["lock"] == str(Digest.of(b"lock"))
     assert document["inputs"][1]["run"] == "20261123T000000Z-a-0000"
-    assert document["git"] == {"commit": "0" * 40, "dirty": True}
+    assert document["git"]["diff"] == str(Digest.of(b"diff"))
 
 
 def test_times_are_written_in_utc() -> None:
@@ -271,6 +315,59 @@ def test_a_thousand_runs_are_listed_quickly(tmp_path: Path) -> None:
     began = time.perf_counter()
     assert len(list_runs(tmp_path).records) == 1000
     assert time.perf_counter() - began < 2
+
+
+# One run, by what a person types
+
+
+def test_a_run_is_found_by_what_a_person_types(tmp_path: Path) -> None:
+    old = finish(tmp_path, begun(at=START, random="ffff"))
+    new = finish(tmp_path, begun("train", at=START + timedelta(hours=1), random="0000"))
+    for text, meant in [
+        ("last", new),
+        (old.id, old),
+        ("20261123T04", old),
+        ("clean", old),
+        ("train", new),
+        ("0000", new),
+        (str(directory_of(tmp_path, old)), old),
+        (str(directory_of(tmp_path, old) / RECORD), old),
+    ]:
+        found = find_run(tmp_path, text)
+        assert (found.record, found.directory) == (meant, directory_of(tmp_path, meant)), text
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("20261123", "20261123 is the beginning of 2 runs"),
+        ("20261123T053354Z-tarin-0000", "near are\n.*20261123T053354Z-train-0000"),
+        ("", "there is no run ''"),
+        ("./nothing", "there is no record at nothing"),
+    ],
+)
+def test_what_means_no_run_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    finish(tmp_path, begun(at=START, random="ffff"))
+    finish(tmp_path, begun("train", at=START + timedelta(hours=1), random="0000"))
+    with pytest.raises(UsageError) as caught:
+        find_run(tmp_path, text)
+    assert re.search(message, str(caught.value))
+
+
+def test_nothing_was_run_yet(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="there is no last run"):
+        find_run(tmp_path, "last")
+    with pytest.raises(UsageError, match="there is no run 'clean'"):
+        find_run(tmp_path, "clean")
+
+
+def test_a_damaged_record_that_is_asked_for_is_told(tmp_path: Path) -> None:
+    bad = finish(tmp_path, begun())
+    (directory_of(tmp_path, bad) / RECORD).write_text("{")
+    with pytest.raises(StoreError, match=r"the record of run .*-clean-3f2a cannot be read"):
+        find_run(tmp_path, "20261123")
+    with pytest.raises(StoreError, match=r"is no record of a run"):
+        find_run(tmp_path, str(directory_of(tmp_path, bad)))
 
 
 # Facts
