@@ -30,7 +30,7 @@ class Lineage:
     @property
     def run(self) -> RunRecord:
         """The run whose lineage it is."""
-        return next(reversed(self.runs.values()))
+        return [*self.runs.values()][-1]
 
     def maker(self, run: str, used: RecordedInput) -> RunRecord | None:
         """Return the run that made an input of `run`; None for data, and for what is missing or cyclic."""
