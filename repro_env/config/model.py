@@ -65,8 +65,9 @@ class Step:
     """One command with its own environment, inputs and outputs.
 
     `inputs` are data names and `STEP.OUTPUT` references; `outputs` maps a name to a path relative to the project;
-    `code` are globs relative to the project, or None for what git tracks. With `bytecode` the image holds its Python
-    compiled, too. `gpu` and `host` are what it asks of the machine, None for nothing.
+    `compare` says how an output is held against another run's (see `comparison`), where not byte for byte; `code` are
+    globs relative to the project, or None for what git tracks. With `bytecode` the image holds its Python compiled,
+    too. `gpu` and `host` are what it asks of the machine, None for nothing.
     """
 
     name: str
@@ -75,6 +76,7 @@ class Step:
     command: tuple[str, ...]
     inputs: tuple[str, ...] = ()
     outputs: Mapping[str, str] = field(default_factory=dict)
+    compare: Mapping[str, str] = field(default_factory=dict)
     code: tuple[str, ...] | None = None
     env: Mapping[str, str] = field(default_factory=dict)
     network: bool = False

@@ -10,6 +10,7 @@ from repro_env.config.model import Base, Data, DebianBase, ImageBase, Project, P
 from repro_env.config.order import dependency_order
 from repro_env.config.problems import Problems
 from repro_env.config.read_machine import read_gpu, read_host
+from repro_env.config.read_outputs import read_outputs
 from repro_env.config.references import check_references
 from repro_env.config.table import Table
 from repro_env.errors import ConfigError, Problem
@@ -158,13 +159,15 @@ def _step(name: str, table: Table) -> Step:
         script=table.parsed("script", checks.inside_path, ""),
         build=tuple(sorted(map(normalise_name, filter(None, table.texts("build", check=normalise_name, unique=True))))),
     )
+    outputs, compare = read_outputs(table)
     return Step(
         name=name,
         base=table.text("base", required="name one of the [base.NAME] tables"),
         python=request,
         command=table.texts("command", check=checks.word, required='add command = ["python", "SCRIPT.py"]', some=True),
         inputs=table.texts("inputs", unique=True),
-        outputs=table.text_map("outputs", check_name=check_identifier, convert=checks.inside_path),
+        outputs=outputs,
+        compare=compare,
         code=table.texts("code", check=checks.glob) if table.has("code") else None,
         env=table.text_map("env", check_name=checks.variable_name, convert=checks.word),
         network=table.flag("network"),

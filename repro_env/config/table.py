@@ -52,9 +52,18 @@ class Table:
             elif key not in known:
                 self.problem(key, "unknown key", did_you_mean(key, known))
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The keys of the table, in the order of the file."""
+        return tuple(self._values)
+
     def has(self, key: str) -> bool:
         """Whether the table has this key."""
         return key in self._values
+
+    def has_table(self, key: str) -> bool:
+        """Whether this key holds a table."""
+        return isinstance(self._values.get(key), dict)
 
     def problem(self, key: str | KeyPath, message: str, hint: str = "") -> None:
         """Note a problem of one key's value, or of a place inside it."""

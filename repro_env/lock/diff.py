@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+from repro_env.lock.cuda import cuda_words
 from repro_env.lock.machine import settings
 from repro_env.lock.model import (
     DebianRoot,
@@ -144,6 +145,7 @@ def _step(subject: str, before: LockedStep, after: LockedStep) -> Iterator[Chang
     yield from _setting(subject, "command", shlex.join(before.command), shlex.join(after.command))
     yield from _setting(subject, "inputs", ", ".join(before.inputs), ", ".join(after.inputs))
     yield from _settings(subject, "output ", before.outputs, after.outputs)
+    yield from _settings(subject, "comparison of output ", before.compare, after.compare)
     yield from _setting(subject, "code", _code(before), _code(after))
     yield from _settings(subject, "env ", before.env, after.env)
     yield from _setting(subject, "network", _yes(before.network), _yes(after.network))
@@ -157,6 +159,7 @@ def _environment(subject: str, before: Environment, after: Environment) -> Itera
     yield from _setting(subject, "interpreter", before.interpreter, after.interpreter)
     yield from _setting(subject, "interpreter's origin", _origin(before), _origin(after))
     yield from _packages(subject, _python_packages(before), _python_packages(after))
+    yield from _settings(subject, "", cuda_words(before.cuda), cuda_words(after.cuda))
     yield from _setting(subject, "layout", str(before.layout), str(after.layout))
     if before.image and after.image:
         yield from _setting(subject, "environment image", before.image.short, after.image.short)

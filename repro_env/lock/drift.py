@@ -9,7 +9,20 @@ from repro_env.config.model import Base, ImageBase, Project, Step
 from repro_env.lock.model import DebianRoot, Environment, Lock, LockedBase, LockedStep
 from repro_env.values import Digest, Platform
 
-_COMPARED = ("base", "python", "command", "inputs", "outputs", "code", "env", "network", "bytecode", "gpu", "host")
+_COMPARED = (
+    "base",
+    "python",
+    "command",
+    "inputs",
+    "outputs",
+    "compare",
+    "code",
+    "env",
+    "network",
+    "bytecode",
+    "gpu",
+    "host",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +74,7 @@ def locked_step(step: Step, environments: Mapping[Platform, Environment]) -> Loc
         command=step.command,
         inputs=step.inputs,
         outputs=step.outputs,
+        compare=step.compare,
         code=step.code,
         env=step.env,
         network=step.network,

@@ -169,6 +169,11 @@ def some_locks(draw: st.DrawFn) -> Lock:
     return Lock(project=draw(names), inputs=inputs, bases=bases, steps=steps, data=data)
 
 
+comparisons = st.sampled_from(
+    ["numeric: rtol=1e-06", "parquet: order=any", "command: diff -q {a} {b}", 'command: "é" {a}{b}']
+)
+
+
 @st.composite
 def some_steps(
     draw: st.DrawFn, name: str, bases: list[str], known: list[str], found: set[Platform], pool: list[Wheel]
@@ -181,7 +186,8 @@ def some_steps(
         python=python,
         command=draw(words),
         inputs=tuple(draw(st.lists(st.sampled_from(known), max_size=2))) if known else (),
-        outputs=draw(st.dictionaries(names, paths, max_size=2)),
+        outputs=(outputs := draw(st.dictionaries(names, paths, max_size=2))),
+        compare={output: draw(comparisons) for output in outputs if draw(st.booleans())},
         code=draw(st.none() | st.lists(paths, max_size=2).map(tuple)),
         env=draw(st.dictionaries(variables, strings, max_size=2)),
         network=draw(st.booleans()),

@@ -379,9 +379,22 @@ BAD: dict[str, tuple[str, list[str]]] = {
                 "with a letter or digit at both ends"
             ),
             "31: step.clean.outputs.dot: expected a path, found an empty string",
-            "31: step.clean.outputs.n: expected a string, found a number",
+            "31: step.clean.outputs.n: expected a string, found a number (write it in quotes)",
             '31: step.clean.outputs.table: "/tmp/x" is absolute: paths are relative to the project',
             '31: step.clean.outputs.up: "a/../b" leads out of the project: ".." is not allowed',
+        ],
+    ),
+    "outputs with comparisons": (
+        changed(
+            '{ table = "build/table.parquet" }',
+            '{ a = { path = "a", compare = "numerc" }, b = { path = "b", compare = "numeric: rtl=1" }, '
+            'c = { compare = "exact" }, d = { path = "d", comapre = "exact" } }',
+        ),
+        [
+            '31: step.clean.outputs.a.compare: there is no comparison "numerc" (did you mean numeric?)',
+            '31: step.clean.outputs.b.compare: "numeric" has no option "rtl" (did you mean rtol?)',
+            '31: step.clean.outputs.c.path: missing (add path = "...", where the step leaves it)',
+            "31: step.clean.outputs.d.comapre: unknown key (did you mean compare?)",
         ],
     ),
     "two outputs at one path": (
