@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 from repro_env.lock import words
 from repro_env.lock.fields import Fields, InvalidLockError
+from repro_env.lock.gpu_code import GpuCode, read_gpu_code
 from repro_env.lock.model import BuiltWheel, LocalPackage, SourcePackage, Wheel
 from repro_env.values import Digest
 
@@ -18,9 +19,14 @@ def read_local(fields: Fields, listed: _Listed) -> tuple[LocalPackage, ...]:
     return tuple(sorted(_local(name, inner, listed) for name, inner in _packages(fields, "local")))
 
 
-def read_sources(fields: Fields, listed: _Listed) -> tuple[SourcePackage, ...]:
-    """Take the packages of an environment's table that are built from `source` distributions."""
-    return tuple(sorted(_source(name, inner, listed) for name, inner in _packages(fields, "source")))
+def read_sources(
+    fields: Fields, listed: _Listed, gpu_code: dict[Digest, tuple[GpuCode, ...]]
+) -> tuple[SourcePackage, ...]:
+    """Take the packages of an environment's table that are built from `source` distributions.
+
+    What is known of the GPU code of the wheels that they gave goes into `gpu_code`.
+    """
+    return tuple(sorted(_source(name, inner, listed, gpu_code) for name, inner in _packages(fields, "source")))
 
 
 def _packages(fields: Fields, key: str) -> Iterator[tuple[str, Fields]]:
@@ -44,7 +50,7 @@ def _local(name: str, fields: Fields, listed: _Listed) -> LocalPackage:
     return package
 
 
-def _source(name: str, fields: Fields, listed: _Listed) -> SourcePackage:
+def _source(name: str, fields: Fields, listed: _Listed, gpu_code: dict[Digest, tuple[GpuCode, ...]]) -> SourcePackage:
     package = SourcePackage(
         name=name,
         version=fields.parsed("version", words.word),
@@ -53,13 +59,13 @@ def _source(name: str, fields: Fields, listed: _Listed) -> SourcePackage:
         sha256=fields.parsed("sha256", Digest),
         size=fields.number("size"),
         requires=listed(fields, "requires"),
-        wheel=_built(fields.table("wheel")) if fields.has("wheel") else None,
+        wheel=_built(fields.table("wheel"), gpu_code) if fields.has("wheel") else None,
     )
     fields.done()
     return package
 
 
-def _built(fields: Fields) -> BuiltWheel:
+def _built(fields: Fields, gpu_code: dict[Digest, tuple[GpuCode, ...]]) -> BuiltWheel:
     contents = [_content(text, fields, index) for index, text in enumerate(fields.texts("contents"))]
     wheel = BuiltWheel(
         file=fields.parsed("file", words.wheel_file),
@@ -67,6 +73,7 @@ def _built(fields: Fields) -> BuiltWheel:
         size=fields.number("size"),
         contents=tuple(sorted(contents)),
     )
+    read_gpu_code(fields, wheel.sha256, gpu_code)
     fields.done()
     return wheel
 
