@@ -128,15 +128,19 @@ def _env(root: Root) -> Mapping[str, str]:
 
 
 def _data(subject: str, before: LockedData, after: LockedData) -> Iterator[Change]:
-    yield from _setting(subject, "path", before.path, after.path)
-    yield from _setting(subject, "kind", before.kind, after.kind)
+    for key in ("path", "source", "uri", "revision", "query", "connection", "kind", "pin"):
+        yield from _setting(subject, key, getattr(before, key), getattr(after, key))
+    for key in ("include", "exclude"):
+        yield from _setting(subject, key, ", ".join(getattr(before, key)), ", ".join(getattr(after, key)))
+    yield from _settings(subject, "option ", before.options, after.options)
     if before.digest != after.digest:
         yield from _setting(subject, "content", _content(before), _content(after))
 
 
 def _content(data: LockedData) -> str:
     files = "1 file" if data.files == 1 else f"{data.files} files"
-    return f"{data.digest.short} ({files}, {format_size(data.size)})"
+    weak = f", by {data.pin}" if data.is_weak else ""
+    return f"{data.digest.short} ({files}, {format_size(data.size)}{weak})"
 
 
 def _step(subject: str, before: LockedStep, after: LockedStep) -> Iterator[Change]:

@@ -6,10 +6,13 @@ two branches merge. What is empty or as by default is left out.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
 
+from repro_env.lock import toml_text as toml
+from repro_env.lock.cuda_text import cuda_lines
+from repro_env.lock.data import data_lines
+from repro_env.lock.gpu_code import GpuCode, gpu_code_lines
 from repro_env.lock.model import (
     BuiltWheel,
     DebianRoot,
@@ -20,19 +23,16 @@ from repro_env.lock.model import (
     LocalPackage,
     Lock,
     LockedBase,
-    LockedData,
     LockedStep,
     SourcePackage,
     Wheel,
 )
+from repro_env.values import Digest
+
+_Names = Mapping[tuple[str, str, str], str]
+_GpuCode = Mapping[Digest, tuple[GpuCode, ...]]
 
 HEADER = "# Written by repro lock, for review and for git. To change it, edit repro.toml and lock again."
-
-_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+\Z")
-_ESCAPED = re.compile(r'[\x00-\x1f\x7f"\\]')
-_ESCAPES = {"\b": "\\b", "\t": "\\t", "\n": "\\n", "\f": "\\f", "\r": "\\r", '"': '\\"', "\\": "\\\\"}
-
-Value = str | int | bool
 
 
 def dump_lock(lock: Lock) -> str:
@@ -49,10 +49,10 @@ def dump_lock(lock: Lock) -> str:
         blocks.extend(_base(lock.bases[base_name]))
     interpreters = {one.sha256: one for one in reversed(lock.interpreters)}
     blocks.extend(_interpreter(one) for one in sorted(interpreters.values()))
-    blocks.extend(_wheel(wheel) for wheel in listed)
+    blocks.extend([*_wheel(wheel), *gpu_code_lines(lock.gpu_code, wheel.sha256)] for wheel in listed)
     for step_name in sorted(lock.steps):
-        blocks.extend(_step(lock.steps[step_name], names))
-    blocks.extend(_data(lock.data[name]) for name in sorted(lock.data))
+        blocks.extend(_step(lock.steps[step_name], names, lock.gpu_code))
+    blocks.extend([*data_lines(lock.data[name])] for name in sorted(lock.data))
     return "\n\n".join("\n".join(block) for block in blocks) + "\n"
 
 
@@ -77,11 +77,11 @@ def long_reference(wheel: Wheel) -> str:
 
 
 def _head(lock: Lock) -> list[str]:
-    lines = [HEADER, f"version = {lock.version}", f"project = {_string(lock.project)}", "", "[inputs]"]
+    lines = [HEADER, f"version = {lock.version}", f"project = {toml.string(lock.project)}", "", "[inputs]"]
     # A blank line between the requests of two steps: git merges changes that do not touch each other.
     for index, (_, names) in enumerate(groupby(sorted(lock.inputs, key=_parts), lambda name: _parts(name)[:2])):
         lines += [""] if index else []
-        lines += [f"{_key(name)} = {_string(str(lock.inputs[name]))}" for name in names]
+        lines += [f"{toml.key(name)} = {toml.string(str(lock.inputs[name]))}" for name in names]
     return lines
 
 
@@ -90,33 +90,36 @@ def _parts(name: str) -> list[str]:
 
 
 def _base(base: LockedBase) -> Iterator[list[str]]:
-    head = [_header("base", base.name)]
-    head += [f"image = {_string(base.image)}"] if base.image else [f"suite = {_string(base.suite)}"]
-    head += [f"index = {_string(str(base.index))}"] if base.index else []
+    head = [toml.header("base", base.name)]
+    head += [f"image = {toml.string(base.image)}"] if base.image else [f"suite = {toml.string(base.suite)}"]
+    head += [f"index = {toml.string(str(base.index))}"] if base.index else []
     yield head
     for platform in sorted(base.roots):
         root, keys = base.roots[platform], ("base", base.name, str(platform))
         if isinstance(root, DebianRoot):
-            yield [_header(*keys), *_debian_root(root)]
+            yield [toml.header(*keys), *_debian_root(root)]
         else:
-            yield [_header(*keys), *_image_root(root)]
+            yield [toml.header(*keys), *_image_root(root)]
             if root.env:
-                yield [_header(*keys, "env"), *(f"{_key(k)} = {_string(root.env[k])}" for k in sorted(root.env))]
+                yield [
+                    toml.header(*keys, "env"),
+                    *(f"{toml.key(k)} = {toml.string(root.env[k])}" for k in sorted(root.env)),
+                ]
 
 
 def _image_root(root: ImageRoot) -> Iterator[str]:
-    yield f"manifest = {_string(str(root.manifest))}"
-    yield f"config = {_string(str(root.config))}"
-    yield f"glibc = {_string(root.glibc)}"
-    yield f"python = {_string(root.python)}"
+    yield f"manifest = {toml.string(str(root.manifest))}"
+    yield f"config = {toml.string(str(root.config))}"
+    yield f"glibc = {toml.string(root.glibc)}"
+    yield f"python = {toml.string(root.python)}"
     if root.interpreter:
-        yield f"interpreter = {_string(root.interpreter)}"
+        yield f"interpreter = {toml.string(root.interpreter)}"
     if root.user:
-        yield f"user = {_string(root.user)}"
-    yield from _lines(
+        yield f"user = {toml.string(root.user)}"
+    yield from toml.lines(
         "layers",
         (
-            _inline(
+            toml.inline(
                 {
                     "media_type": layer.media_type,
                     "digest": str(layer.digest),
@@ -130,14 +133,14 @@ def _image_root(root: ImageRoot) -> Iterator[str]:
 
 
 def _debian_root(root: DebianRoot) -> Iterator[str]:
-    yield f"glibc = {_string(root.glibc)}"
-    yield f"python = {_string(root.python)}"
-    yield from _lines("sources", map(_source, root.sources))
+    yield f"glibc = {toml.string(root.glibc)}"
+    yield f"python = {toml.string(root.python)}"
+    yield from toml.lines("sources", map(_source, root.sources))
     packages = sorted(root.packages)
-    yield from _lines(
+    yield from toml.lines(
         "packages",
         (
-            _inline(
+            toml.inline(
                 {
                     "name": package.name,
                     "version": package.version,
@@ -154,7 +157,7 @@ def _debian_root(root: DebianRoot) -> Iterator[str]:
 
 
 def _source(source: DebianSource) -> str:
-    return _inline(
+    return toml.inline(
         {
             "url": source.url,
             "suite": source.suite,
@@ -169,9 +172,9 @@ def _source(source: DebianSource) -> str:
 def _interpreter(interpreter: Interpreter) -> list[str]:
     return [
         "[[interpreter]]",
-        f"version = {_string(interpreter.version)}",
-        f"url = {_string(interpreter.url)}",
-        f"sha256 = {_string(interpreter.sha256.hex)}",
+        f"version = {toml.string(interpreter.version)}",
+        f"url = {toml.string(interpreter.url)}",
+        f"sha256 = {toml.string(interpreter.sha256.hex)}",
         f"size = {interpreter.size}",
     ]
 
@@ -179,150 +182,94 @@ def _interpreter(interpreter: Interpreter) -> list[str]:
 def _wheel(wheel: Wheel) -> list[str]:
     return [
         "[[package]]",
-        f"name = {_string(wheel.name)}",
-        f"version = {_string(wheel.version)}",
-        f"file = {_string(wheel.file)}",
-        f"url = {_string(wheel.url)}",
-        f"sha256 = {_string(wheel.sha256.hex)}",
+        f"name = {toml.string(wheel.name)}",
+        f"version = {toml.string(wheel.version)}",
+        f"file = {toml.string(wheel.file)}",
+        f"url = {toml.string(wheel.url)}",
+        f"sha256 = {toml.string(wheel.sha256.hex)}",
         f"size = {wheel.size}",
     ]
 
 
-def _step(step: LockedStep, names: Mapping[tuple[str, str, str], str]) -> Iterator[list[str]]:
-    lines = [
-        _header("step", step.name),
-        f"base = {_string(step.base)}",
-        f"python = {_string(str(step.python))}",
-        f"command = {_array(step.command)}",
-    ]
-    if step.inputs:
-        lines.append(f"inputs = {_array(step.inputs)}")
-    if step.outputs:
-        lines.append(f"outputs = {_inline(step.outputs, in_order=False)}")
-    if step.code is not None:
-        lines.append(f"code = {_array(step.code)}")
-    if step.env:
-        lines.append(f"env = {_inline(step.env, in_order=False)}")
-    if step.network:
-        lines.append("network = true")
-    if step.bytecode:
-        lines.append("bytecode = true")
-    yield lines
+def _step(step: LockedStep, names: _Names, gpu_code: _GpuCode) -> Iterator[list[str]]:
+    yield [toml.header("step", step.name), *_request(step)]
     for key, request in (("gpu", step.gpu), ("host", step.host)):
         if request is not None:
-            yield [_header("step", step.name, key), *_settings(request.to_dict())]
+            yield [toml.header("step", step.name, key), *toml.settings(request.to_dict())]
     for platform in sorted(step.environments):
         environment, keys = step.environments[platform], ("step", step.name, str(platform))
-        yield [_header(*keys), *_environment(environment, names)]
-        yield from _builds(environment, keys, names)
+        yield [toml.header(*keys), *_environment(environment, names)]
+        if environment.cuda is not None:
+            yield [toml.header(*keys, "cuda"), *cuda_lines(environment.cuda)]
+        yield from _builds(environment, keys, names, gpu_code)
 
 
-def _builds(
-    environment: Environment, keys: tuple[str, ...], names: Mapping[tuple[str, str, str], str]
-) -> Iterator[list[str]]:
+def _request(step: LockedStep) -> Iterator[str]:
+    """Yield what was asked for, apart from tables."""
+    yield f"base = {toml.string(step.base)}"
+    yield f"python = {toml.string(str(step.python))}"
+    yield f"command = {toml.array(step.command)}"
+    if step.inputs:
+        yield f"inputs = {toml.array(step.inputs)}"
+    for name, values in (("outputs", step.outputs), ("compare", step.compare)):
+        if values:
+            yield f"{name} = {toml.inline(values, in_order=False)}"
+    if step.code is not None:
+        yield f"code = {toml.array(step.code)}"
+    if step.env:
+        yield f"env = {toml.inline(step.env, in_order=False)}"
+    flags = (("network", step.network), ("bytecode", step.bytecode))
+    yield from (f"{name} = true" for name, is_set in flags if is_set)
+
+
+def _builds(environment: Environment, keys: tuple[str, ...], names: _Names, gpu_code: _GpuCode) -> Iterator[list[str]]:
     """Yield the packages of an environment that are built, each a table below the environment's."""
     for source in sorted(environment.sources):
-        yield [_header(*keys, "source", source.name), *_source_package(source, names)]
+        yield [toml.header(*keys, "source", source.name), *_source_package(source, names)]
         if source.wheel is not None:
-            yield [_header(*keys, "source", source.name, "wheel"), *_built_wheel(source.wheel)]
+            yield [
+                toml.header(*keys, "source", source.name, "wheel"),
+                *_built_wheel(source.wheel),
+                *gpu_code_lines(gpu_code, source.wheel.sha256),
+            ]
     for local in sorted(environment.local):
-        yield [_header(*keys, "local", local.name), *_local_package(local, names)]
+        yield [toml.header(*keys, "local", local.name), *_local_package(local, names)]
 
 
-def _settings(values: Mapping[str, Value | list[str]]) -> Iterator[str]:
-    for key, value in values.items():
-        yield f"{key} = {_array(value) if isinstance(value, list) else _value(value)}"
-
-
-def _environment(environment: Environment, names: Mapping[tuple[str, str, str], str]) -> Iterator[str]:
-    yield f"interpreter = {_string(environment.interpreter)}"
+def _environment(environment: Environment, names: _Names) -> Iterator[str]:
+    yield f"interpreter = {toml.string(environment.interpreter)}"
     if environment.archive is not None:
-        yield f"archive = {_string(str(environment.archive.sha256))}"
+        yield f"archive = {toml.string(str(environment.archive.sha256))}"
     yield f"layout = {environment.layout}"
     if environment.image is not None:
-        yield f"environment = {_string(str(environment.image))}"
+        yield f"environment = {toml.string(str(environment.image))}"
     yield from _references("packages", environment.wheels, names)
 
 
-def _source_package(package: SourcePackage, names: Mapping[tuple[str, str, str], str]) -> Iterator[str]:
-    yield f"version = {_string(package.version)}"
-    yield f"file = {_string(package.file)}"
-    yield f"url = {_string(package.url)}"
-    yield f"sha256 = {_string(package.sha256.hex)}"
+def _source_package(package: SourcePackage, names: _Names) -> Iterator[str]:
+    yield f"version = {toml.string(package.version)}"
+    yield f"file = {toml.string(package.file)}"
+    yield f"url = {toml.string(package.url)}"
+    yield f"sha256 = {toml.string(package.sha256.hex)}"
     yield f"size = {package.size}"
     yield from _references("requires", package.requires, names)
 
 
 def _built_wheel(wheel: BuiltWheel) -> Iterator[str]:
-    yield f"file = {_string(wheel.file)}"
-    yield f"sha256 = {_string(wheel.sha256.hex)}"
+    yield f"file = {toml.string(wheel.file)}"
+    yield f"sha256 = {toml.string(wheel.sha256.hex)}"
     yield f"size = {wheel.size}"
-    yield from _lines("contents", (_string(f"{digest} {path}") for path, digest in sorted(wheel.contents)))
+    yield from toml.lines("contents", (toml.string(f"{digest} {path}") for path, digest in sorted(wheel.contents)))
 
 
-def _local_package(package: LocalPackage, names: Mapping[tuple[str, str, str], str]) -> Iterator[str]:
-    yield f"path = {_string(package.path)}"
-    yield f"metadata = {_string(str(package.metadata))}"
+def _local_package(package: LocalPackage, names: _Names) -> Iterator[str]:
+    yield f"path = {toml.string(package.path)}"
+    yield f"metadata = {toml.string(str(package.metadata))}"
     if package.version:
-        yield f"version = {_string(package.version)}"
+        yield f"version = {toml.string(package.version)}"
     yield from _references("requires", package.requires, names)
 
 
-def _references(key: str, wheels: Iterable[Wheel], names: Mapping[tuple[str, str, str], str]) -> Iterator[str]:
+def _references(key: str, wheels: Iterable[Wheel], names: _Names) -> Iterator[str]:
     listed = (names[wheel.name, wheel.version, wheel.sha256.hex] for wheel in sorted(wheels))
-    yield from _lines(key, map(_string, listed))
-
-
-def _data(data: LockedData) -> list[str]:
-    return [
-        _header("data", data.name),
-        f"path = {_string(data.path)}",
-        f"kind = {_string(data.kind)}",
-        f"digest = {_string(str(data.digest))}",
-        f"files = {data.files}",
-        f"size = {data.size}",
-    ]
-
-
-def _header(*keys: str) -> str:
-    return f"[{'.'.join(map(_key, keys))}]"
-
-
-def _key(key: str) -> str:
-    return key if _BARE_KEY.match(key) else _string(key)
-
-
-def _lines(key: str, items: Iterable[str]) -> Iterator[str]:
-    """Yield an array with one item a line."""
-    written = [f"  {item}," for item in items]
-    if written:
-        yield from (f"{key} = [", *written, "]")
-    else:
-        yield f"{key} = []"
-
-
-def _array(items: Iterable[str]) -> str:
-    return f"[{', '.join(map(_string, items))}]"
-
-
-def _inline(values: Mapping[str, Value], *, in_order: bool = True) -> str:
-    names = values if in_order else sorted(values)
-    return "{ " + ", ".join(f"{_key(name)} = {_value(values[name])}" for name in names) + " }"
-
-
-def _value(value: Value) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return str(value) if isinstance(value, int) else _string(value)
-
-
-def _string(text: str) -> str:
-    """Return a TOML basic string.
-
-    Source: https://toml.io/en/v1.0.0#string
-    """
-    return '"' + _ESCAPED.sub(_escape, text) + '"'
-
-
-def _escape(match: re.Match[str]) -> str:
-    return _ESCAPES.get(match[0]) or f"\\u{ord(match[0]):04x}"
+    yield from toml.lines(key, map(toml.string, listed))

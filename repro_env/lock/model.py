@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from urllib.parse import unquote
 
 from repro_env.config.machine import GpuRequest, HostRequest
+from repro_env.lock.cuda import CudaFacts
+from repro_env.lock.gpu_code import GpuCode
 from repro_env.values import Digest, Platform, PythonVersion
 
 VERSION = 1
@@ -204,7 +206,8 @@ class Environment:
 
     `interpreter` is the full version; `archive` is where it comes from, None for the base's own; `sources` are the
     packages that are built from pinned sources and `local` those of people's own, which stand above the environment's
-    image; `layout` is that of the layers; `image` the digest of the environment image's manifest, once built.
+    image; `layout` is that of the layers; `image` the digest of the environment image's manifest, once built; `cuda`
+    what CUDA the step brings along, with that of its base, None for none.
     """
 
     interpreter: str
@@ -214,6 +217,7 @@ class Environment:
     archive: Interpreter | None = None
     layout: int = LAYOUT
     image: Digest | None = None
+    cuda: CudaFacts | None = None
 
     @property
     def installed(self) -> tuple[Wheel, ...]:
@@ -228,6 +232,12 @@ class Environment:
         return frozenset(named | {local.name for local in self.local})
 
     @property
+    def versions(self) -> tuple[tuple[str, str], ...]:
+        """Name and version of every package that is pinned to be installed, sorted."""
+        wheels = [(wheel.name, wheel.version) for wheel in self.wheels]
+        return tuple(sorted([*wheels, *((source.name, source.version) for source in self.sources)]))
+
+    @property
     def all_wheels(self) -> Iterator[Wheel]:
         """The wheels that are installed, and those that only builds need."""
         yield from self.wheels
@@ -239,7 +249,7 @@ class Environment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LockedStep:
-    """Everything that decides what a step is."""
+    """Everything that decides what a step is, and `compare`: how its outputs are held against those of another run."""
 
     name: str
     base: str
@@ -247,6 +257,7 @@ class LockedStep:
     command: tuple[str, ...]
     inputs: tuple[str, ...] = ()
     outputs: Mapping[str, str] = field(default_factory=dict)
+    compare: Mapping[str, str] = field(default_factory=dict)
     code: tuple[str, ...] | None = None
     env: Mapping[str, str] = field(default_factory=dict)
     network: bool = False
@@ -263,7 +274,13 @@ class LockedStep:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LockedData:
-    """One data input: `kind` is `file` (digest of its content) or `directory` (of its manifest); `size` in bytes."""
+    """One data input: `kind` is `file` (digest of its content) or `directory` (of its manifest); `size` in bytes.
+
+    `path` is where it stands: relative to the project, absolute for `file:` data. `source` is the kind of its source,
+    `uri`, `query`, `connection` and `options` what that was asked, `revision` what it took that to mean, in its own
+    words. `pin` is what the digest is made of: `sha256` of content, or the name of what is weaker, such as `etag`; then
+    `digest` is of a list of those, and `content` the digest of the content where that was seen.
+    """
 
     name: str
     path: str
@@ -271,6 +288,26 @@ class LockedData:
     digest: Digest
     files: int
     size: int
+    source: str = "path"
+    uri: str = ""
+    revision: str = ""
+    query: str = ""
+    connection: str = ""
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    options: Mapping[str, str] = field(default_factory=dict)
+    pin: str = "sha256"
+    content: Digest | None = None
+
+    @property
+    def is_weak(self) -> bool:
+        """Whether its pin is no hash of its content, which has to be said wherever the pin is shown."""
+        return self.pin != "sha256"
+
+    @property
+    def content_digest(self) -> Digest | None:
+        """The digest of its content, or None where nobody has seen it."""
+        return self.content if self.is_weak else self.digest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -278,7 +315,9 @@ class Lock:
     """A whole `repro.lock`.
 
     `inputs` maps what the lock was made from (`base.slim`, `data.raw`, `step.clean`, `step.clean.python`) to the digest
-    of that request, so that `repro lock --check` needs neither network nor resolver.
+    of that request, so that `repro lock --check` needs neither network nor resolver. `gpu_code` maps a wheel's SHA-256
+    to those of its libraries that carry code for GPUs, sorted; building finds them. A wheel that is not in it carries
+    none, if it is of an environment with an `image`; else nobody has looked yet.
     """
 
     project: str
@@ -286,12 +325,18 @@ class Lock:
     bases: Mapping[str, LockedBase]
     steps: Mapping[str, LockedStep]
     data: Mapping[str, LockedData]
+    gpu_code: Mapping[Digest, tuple[GpuCode, ...]] = field(default_factory=dict)
     version: int = VERSION
 
     @property
     def wheels(self) -> tuple[Wheel, ...]:
         """Every distribution file that any step, or the build of one's packages, uses, each once, sorted."""
         return tuple(sorted({wheel for environment in self._environments for wheel in environment.all_wheels}))
+
+    @property
+    def installed(self) -> tuple[Wheel, ...]:
+        """Every wheel in the image of any environment, each once, sorted; those included that pinned sources gave."""
+        return tuple(sorted({wheel for environment in self._environments for wheel in environment.installed}))
 
     @property
     def interpreters(self) -> tuple[Interpreter, ...]:

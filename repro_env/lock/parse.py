@@ -7,13 +7,15 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from repro_env.config import checks
+from repro_env.config.comparison import Comparison
 from repro_env.config.document import DocumentError, read_document
-from repro_env.config.lines import KeyPath, key_lines, nearest_line
+from repro_env.config.lines import key_lines, nearest_line
 from repro_env.config.problems import key_text
 from repro_env.errors import LockError, Problem
 from repro_env.lock import words
 from repro_env.lock.canonical import read_canonical
-from repro_env.lock.dump import long_reference
+from repro_env.lock.cuda_text import read_cuda
+from repro_env.lock.data import read_data
 from repro_env.lock.fields import Fields, InvalidLockError
 from repro_env.lock.machine import read_gpu, read_host
 from repro_env.lock.model import (
@@ -31,9 +33,9 @@ from repro_env.lock.model import (
     LockedData,
     LockedStep,
     Root,
-    Wheel,
 )
 from repro_env.lock.parse_builds import read_local, read_sources
+from repro_env.lock.parse_packages import Packages, read_packages
 from repro_env.values import Digest, Platform, PythonVersion, check_identifier
 
 _CONFLICT = re.compile(r"^(?:<{7}|\|{7}|={7}|>{7})(?: |\r?$)", re.MULTILINE)
@@ -85,11 +87,19 @@ def _lock(fields: Fields, file: str) -> Lock:
     project = fields.parsed("project", check_identifier)
     inputs = _inputs(fields)
     bases = {name: _base(name, inner) for name, inner in fields.tables("base")}
-    wheels = _Wheels(fields.items("package") if fields.has("package") else [], _interpreters(fields))
-    steps = {name: _step(name, inner, wheels, file) for name, inner in fields.tables("step")}
+    packages = read_packages(fields)
+    steps = {name: _step(name, inner, packages, file) for name, inner in fields.tables("step")}
     data = {name: _data(name, inner) for name, inner in fields.tables("data")}
     fields.done()
-    lock = Lock(project=project, inputs=inputs, bases=bases, steps=steps, data=data, version=version)
+    lock = Lock(
+        project=project,
+        inputs=inputs,
+        bases=bases,
+        steps=steps,
+        data=data,
+        gpu_code=packages.gpu_code,
+        version=version,
+    )
     _check_references(lock)
     return lock
 
@@ -176,80 +186,27 @@ def _debian_package(fields: Fields) -> DebianPackage:
     return package
 
 
-def _interpreters(fields: Fields) -> Mapping[Digest, Interpreter]:
-    """Return the `[[interpreter]]` blocks by their digests, which is how steps name them."""
-    found = list(_each(fields, "interpreter", _interpreter)) if fields.has("interpreter") else []
-    return {one.sha256: one for one in found}
-
-
-def _interpreter(fields: Fields) -> Interpreter:
-    interpreter = Interpreter(
-        version=fields.text("version"),
-        url=fields.text("url"),
-        sha256=fields.parsed("sha256", Digest),
-        size=fields.number("size"),
-    )
-    fields.done()
-    return interpreter
-
-
-class _Wheels:
-    """The `[[package]]` blocks by the references that steps name them with, and the interpreters that they bring."""
-
-    def __init__(self, blocks: list[Any], interpreters: Mapping[Digest, Interpreter]) -> None:
-        self.interpreters = interpreters
-        self._by_reference: dict[str, Wheel | None] = {}  # None: several share the short reference
-        for index, values in enumerate(blocks):
-            wheel = _wheel(Fields(values, ("package", index)))
-            short = wheel.reference
-            known = self._by_reference.get(short, wheel)
-            self._by_reference[long_reference(wheel)] = wheel
-            self._by_reference[short] = wheel if known is not None and known.sha256 == wheel.sha256 else None
-
-    def listed(self, fields: Fields, key: str) -> tuple[Wheel, ...]:
-        """Take a list of references, and return what they name."""
-        path = (*fields.path, key)
-        return tuple(sorted(self.find(text, (*path, index)) for index, text in enumerate(fields.texts(key))))
-
-    def find(self, reference: str, path: KeyPath) -> Wheel:
-        wheel = self._by_reference.get(reference)
-        if wheel is None:
-            several = reference in self._by_reference
-            message = "is the reference of several packages" if several else "has no [[package]]"
-            raise InvalidLockError(path, f'"{reference}" {message}')
-        return wheel
-
-
-def _wheel(fields: Fields) -> Wheel:
-    wheel = Wheel(
-        name=fields.parsed("name", words.normalised),
-        version=fields.parsed("version", words.word),
-        file=fields.parsed("file", words.wheel_file),
-        url=fields.text("url"),
-        sha256=fields.parsed("sha256", Digest),
-        size=fields.number("size"),
-    )
-    fields.done()
-    return wheel
-
-
-def _step(name: str, fields: Fields, wheels: _Wheels, file: str) -> LockedStep:
+def _step(name: str, fields: Fields, packages: Packages, file: str) -> LockedStep:
     _check_name(name, fields)
     python = fields.parsed("python", PythonVersion.parse)
+    outputs = _outputs(fields) if fields.has("outputs") else {}
     step = LockedStep(
         name=name,
         base=fields.text("base"),
         python=python,
         command=fields.texts("command", check=checks.word),
         inputs=fields.texts("inputs") if fields.has("inputs") else (),
-        outputs=_outputs(fields) if fields.has("outputs") else {},
+        outputs=outputs,
+        compare=_compare(fields, outputs) if fields.has("compare") else {},
         code=fields.texts("code", check=checks.glob) if fields.has("code") else None,
         env=_env(fields) if fields.has("env") else {},
         network=fields.flag("network"),
         bytecode=fields.flag("bytecode"),
         gpu=read_gpu(fields),
         host=read_host(fields),
-        environments={_platform(key, inner): _environment(inner, python, wheels, file) for key, inner in fields.rest()},
+        environments={
+            _platform(key, inner): _environment(inner, python, packages, file) for key, inner in fields.rest()
+        },
     )
     fields.done()
     return step
@@ -259,11 +216,19 @@ def _outputs(fields: Fields) -> Mapping[str, str]:
     return fields.text_map("outputs", check_name=check_identifier, check=checks.inside_path)
 
 
+def _compare(fields: Fields, outputs: Mapping[str, str]) -> Mapping[str, str]:
+    found = fields.text_map("compare", check=Comparison.parse)
+    for name in found:
+        if name not in outputs:
+            raise fields.fail("compare", f'the step has no output "{name}"')
+    return found
+
+
 def _env(fields: Fields) -> Mapping[str, str]:
     return fields.text_map("env", check_name=checks.variable_name, check=checks.word)
 
 
-def _environment(fields: Fields, python: PythonVersion, wheels: _Wheels, file: str) -> Environment:
+def _environment(fields: Fields, python: PythonVersion, packages: Packages, file: str) -> Environment:
     layout = fields.number("layout")
     _refuse_newer("layout", layout, LAYOUT, file)
     interpreter = fields.text("interpreter")
@@ -271,19 +236,20 @@ def _environment(fields: Fields, python: PythonVersion, wheels: _Wheels, file: s
         raise fields.fail("interpreter", f'expected a version of {python}, found "{interpreter}"')
     environment = Environment(
         interpreter=interpreter,
-        wheels=wheels.listed(fields, "packages"),
-        sources=read_sources(fields, wheels.listed),
-        local=read_local(fields, wheels.listed),
-        archive=_archive(fields, interpreter, wheels) if fields.has("archive") else None,
+        wheels=packages.listed(fields, "packages"),
+        sources=read_sources(fields, packages.listed, packages.gpu_code),
+        local=read_local(fields, packages.listed),
+        archive=_archive(fields, interpreter, packages) if fields.has("archive") else None,
         layout=layout,
         image=fields.parsed("environment", Digest.parse) if fields.has("environment") else None,
+        cuda=read_cuda(fields),
     )
     fields.done()
     return environment
 
 
-def _archive(fields: Fields, version: str, wheels: _Wheels) -> Interpreter:
-    found = wheels.interpreters.get(fields.parsed("archive", Digest.parse))
+def _archive(fields: Fields, version: str, packages: Packages) -> Interpreter:
+    found = packages.interpreters.get(fields.parsed("archive", Digest.parse))
     if found is None or found.version != version:
         raise fields.fail("archive", f'there is no [[interpreter]] of it that is Python "{version}"')
     return found
@@ -291,16 +257,7 @@ def _archive(fields: Fields, version: str, wheels: _Wheels) -> Interpreter:
 
 def _data(name: str, fields: Fields) -> LockedData:
     _check_name(name, fields)
-    data = LockedData(
-        name=name,
-        path=fields.parsed("path", checks.inside_path),
-        kind=fields.parsed("kind", words.data_kind),
-        digest=fields.parsed("digest", Digest.parse),
-        files=fields.number("files"),
-        size=fields.number("size"),
-    )
-    fields.done()
-    return data
+    return read_data(name, fields)
 
 
 def _check_references(lock: Lock) -> None:

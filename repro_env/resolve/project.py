@@ -8,8 +8,9 @@ from dataclasses import dataclass, field, replace
 from repro_env.config.model import Base, Project, Step
 from repro_env.edges.pool import thread_pool
 from repro_env.errors import ResolutionError
+from repro_env.lock.cuda import cuda_facts
 from repro_env.lock.drift import locked_step, stale_requests
-from repro_env.lock.model import Environment, Interpreter, Lock, LockedBase, LockedData, Root, SourcePackage
+from repro_env.lock.model import Environment, ImageRoot, Interpreter, Lock, LockedBase, LockedData, Root, SourcePackage
 from repro_env.lock.sources import PythonInputs, all_python_inputs
 from repro_env.resolve.python.request import Packages, StepRequest
 from repro_env.values import Digest, Platform, PythonVersion, normalise_name
@@ -124,7 +125,10 @@ class Resolution:
             )
             for key, packages in resolved.items()
         }
-        return {key: self._with_built(key, environment, bases) for key, environment in {**kept, **fresh}.items()}
+        built = {key: self._with_built(key, environment, bases) for key, environment in {**kept, **fresh}.items()}
+        return {
+            key: _with_cuda(one, bases[self.project.steps[key[0]].base].roots[key[1]]) for key, one in built.items()
+        }
 
     def _interpreters(self, bases: Mapping[str, LockedBase]) -> dict[tuple[str, Platform], Interpreter | None]:
         """Return the Python that each step brings along on each platform, None where it takes its base's own."""
@@ -172,8 +176,14 @@ class Resolution:
         if before is None or self._base_before(*key) != root or before.interpreter != environment.interpreter:
             return replace(environment, image=None, sources=_with_wheels(environment.sources, ()))
         environment = replace(environment, image=None, sources=_with_wheels(environment.sources, before.sources))
-        same = replace(before, image=None, local=()) == replace(environment, local=())
+        same = replace(before, image=None, local=(), cuda=None) == replace(environment, local=(), cuda=None)
         return replace(environment, image=before.image if same and self._bytecode_before(key[0]) else None)
+
+
+def _with_cuda(environment: Environment, root: Root) -> Environment:
+    """Say anew what CUDA follows from the pins: a later program may know more than the one that wrote the lock."""
+    env = root.env if isinstance(root, ImageRoot) else {}
+    return replace(environment, cuda=cuda_facts(environment.versions, env))
 
 
 def _with_wheels(sources: Iterable[SourcePackage], before: Iterable[SourcePackage]) -> tuple[SourcePackage, ...]:

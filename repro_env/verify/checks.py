@@ -8,7 +8,7 @@ from repro_env.verify.findings import NAMES, Finding, met, not_met
 from repro_env.verify.gpu_checks import check_gpu
 from repro_env.verify.host_checks import check_host
 from repro_env.verify.require import check_require
-from repro_env.verify.runtime import cuda_runtime, image_requirements
+from repro_env.verify.runtime import cuda_of, image_requirements
 
 
 def check_step(lock: Lock, step: LockedStep, facts: Facts) -> tuple[Finding, ...]:
@@ -26,7 +26,7 @@ def check_step(lock: Lock, step: LockedStep, facts: Facts) -> tuple[Finding, ...
     findings = [met("platform", known, str(platform))]
     if step.gpu is not None:
         root = lock.bases[step.base].roots[platform]
-        findings += check_gpu(step.gpu, cuda_runtime(step.environments[platform], root), facts)
+        findings += check_gpu(step.gpu, cuda_of(step.environments[platform], root), facts)
         if not facts.no_driver:
             findings += check_require(image_requirements(root), facts)
     if step.host is not None:

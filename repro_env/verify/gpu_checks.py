@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from repro_env.config.machine import GpuRequest, name_matches
-from repro_env.values import format_size
-from repro_env.verify.cuda import Service, floor_of, serves, shipped_with
+from repro_env.lock.cuda import CudaFacts
+from repro_env.lock.cuda_drivers import Service, floor_of, serves, shipped_with
+from repro_env.sizes import format_size
 from repro_env.verify.facts import Facts, Gpu
 from repro_env.verify.findings import Finding, met, not_met, unknown
-from repro_env.verify.runtime import CudaRuntime
 
 _NEAR = 0.9  # of a memory size: near enough that a marketing size may have been meant
 _DATA_CENTRE = ("nvidia", "tesla")
 
 
-def check_gpu(asked: GpuRequest, runtime: CudaRuntime | None, facts: Facts) -> Iterator[Finding]:
+def check_gpu(asked: GpuRequest, runtime: CudaFacts | None, facts: Facts) -> Iterator[Finding]:
     """Yield a finding for everything that is asked of the GPUs; for one alone where there is no driver."""
     if facts.no_driver:
         hint = "run the step where a GPU and its driver are, or start the container with its GPUs"
@@ -61,14 +61,14 @@ def _driver(asked: GpuRequest, facts: Facts) -> Finding:
     return not_met("driver", needed, facts.driver, hint="install a driver in that range on this machine")
 
 
-def _cuda(runtime: CudaRuntime, facts: Facts) -> Finding:
-    floor, shipped = floor_of(runtime.version), shipped_with(runtime.version)
-    needed = f"a driver for CUDA {runtime.version}" + (f": {floor} or newer" if floor else "")
+def _cuda(runtime: CudaFacts, facts: Facts) -> Finding:
+    floor, shipped = floor_of(runtime.runtime), shipped_with(runtime.runtime)
+    needed = f"a driver for CUDA {runtime.runtime}" + (f": {floor} or newer" if floor else "")
     found = f"{facts.driver or 'unknown'}" + (f", which is for CUDA {facts.cuda}" if facts.cuda else "")
-    source = f"CUDA {runtime.version} comes from {runtime.origin}"
+    source = f"CUDA {runtime.runtime} comes from {runtime.origin}"
     if runtime.others:
-        source += f" (other versions: {', '.join(runtime.others)})"
-    service = serves(runtime.version, driver=facts.driver, newest=facts.cuda)
+        source += f" (others: {', '.join(runtime.others)})"
+    service = serves(runtime.runtime, driver=facts.driver, newest=facts.cuda)
     if service is Service.WHOLE:
         return met("cuda", needed, found, source)
     if service is Service.MINOR:
@@ -81,7 +81,7 @@ def _cuda(runtime: CudaRuntime, facts: Facts) -> Finding:
         )
     hint = f"update the driver to {floor} or newer, or lock packages made for CUDA {facts.cuda or 'it'}"
     if any(gpu.brand.lower() in _DATA_CENTRE for gpu in facts.gpus):
-        package = f"cuda-compat-{runtime.version.replace('.', '-')}"
+        package = f"cuda-compat-{runtime.runtime.replace('.', '-')}"
         hint += f"; on data-centre GPUs {package} in the base may bridge it, with --allow cuda"
     return not_met(
         "cuda", needed, found, f"{source}; programs fail with error 35, driver version is insufficient", hint

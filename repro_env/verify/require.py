@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from typing import Tuple
 
 from repro_env.config.versions import version
-from repro_env.verify.cuda import shipped_with
+from repro_env.lock.cuda_drivers import shipped_with
+from repro_env.portable import dataclass
 from repro_env.verify.facts import Facts, Gpu
 from repro_env.verify.findings import Finding, met, not_met, unknown
 
@@ -47,7 +48,7 @@ class Condition:
         return f"{self.key}{self.operator}{self.value}"
 
 
-Alternative = tuple[Condition, ...]
+Alternative = Tuple[Condition, ...]
 
 
 def parse_require(text: str) -> tuple[Alternative, ...]:

@@ -37,6 +37,18 @@ def test_a_lock_of_an_image_base(golden: Golden) -> None:
     assert parse_lock(text) == lock
 
 
+def test_a_lock_of_a_step_with_cuda(golden: Golden) -> None:
+    text = dump_lock(locks.with_cuda())
+    golden("lock/cuda.lock", text)
+    assert parse_lock(text) == locks.with_cuda()
+
+
+def test_what_changed_in_a_steps_cuda(golden: Golden) -> None:
+    newer = locks.with_cuda(runtime="12.9.79", nccl="2.27.3")
+    golden("lock/changed-cuda.txt", "\n".join(diff_lines(diff(locks.with_cuda(), newer))) + "\n")
+    assert {change.after for change in diff(locks.with_cuda(), locks.churn()) if change.what == "CUDA"} == {""}
+
+
 def test_what_changed_in_an_image_base(golden: Golden) -> None:
     before = Lock(project="x", inputs={}, bases={"cuda": locks.image_base()}, steps={}, data={})
     base, root = locks.image_base(), locks.image_root()

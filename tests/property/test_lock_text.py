@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import random
 import tomllib
+from dataclasses import replace
 from typing import Any
 
 import locks
@@ -17,7 +18,9 @@ from repro_env.config.machine import GpuRequest, HostRequest
 from repro_env.config.versions import VersionRange
 from repro_env.errors import LockError
 from repro_env.lock.canonical import read_canonical
+from repro_env.lock.cuda import CudaFacts, CudaLibrary
 from repro_env.lock.dump import dump_lock
+from repro_env.lock.gpu_code import GpuCode, sorted_amd, sorted_ptx, sorted_sass
 from repro_env.lock.model import (
     BuiltWheel,
     DebianPackage,
@@ -103,6 +106,18 @@ image_roots = st.builds(
 )
 
 
+cuda_versions = st.from_regex(r"[1-9][0-9]?\.[0-9](\.[0-9]{2})?", fullmatch=True)
+cuda = st.builds(
+    CudaFacts,
+    runtime=cuda_versions,
+    origin=texts,
+    others=st.lists(texts, max_size=2).map(tuple),
+    driver=st.just("") | cuda_versions,
+    whole_driver=st.just("") | cuda_versions,
+    libraries=st.lists(st.builds(CudaLibrary, name=texts, version=texts, origin=texts), max_size=3).map(
+        lambda found: tuple(sorted(found))
+    ),
+)
 ranges = st.sampled_from(["", ">=8.0", ">=535,<560", "==8.*,!=8.7"]).map(
     lambda text: VersionRange.parse(text) if text else VersionRange()
 )
@@ -131,6 +146,28 @@ hosts = st.builds(
 )
 
 
+architectures = st.builds(
+    lambda number, suffix: f"{number}{suffix}", st.integers(10, 999), st.sampled_from("  af").map(str.strip)
+)
+libraries = st.builds(
+    GpuCode,
+    path=st.builds(lambda up, path: up + path, st.sampled_from(["", "../../../"]), paths),
+    sass=st.lists(architectures, max_size=4).map(sorted_sass),
+    ptx=st.lists(
+        st.builds(
+            lambda text, major, minor: f"{text}/{major}.{minor}", architectures, st.integers(1, 9), st.integers(0, 12)
+        ),
+        max_size=3,
+    ).map(sorted_ptx),
+    amd=st.lists(st.sampled_from(["gfx90a", "gfx942:sramecc+:xnack-", "gfx1100", "gfx9-4-generic"])).map(sorted_amd),
+).filter(lambda code: bool(code.sass or code.ptx or code.amd)) | st.builds(
+    GpuCode, path=paths, unknown=st.sampled_from(["its code is compressed", 'a "reason" \\'])
+)
+gpu_codes = st.lists(libraries, min_size=1, max_size=3, unique_by=lambda code: code.path).map(
+    lambda found: tuple(sorted(found))
+)
+
+
 @st.composite
 def some_bases(draw: st.DrawFn, name: str, found: set[Platform]) -> LockedBase:
     if draw(st.booleans()):
@@ -140,21 +177,36 @@ def some_bases(draw: st.DrawFn, name: str, found: set[Platform]) -> LockedBase:
 
 
 @st.composite
+def some_data(draw: st.DrawFn, name: str) -> LockedData:
+    source = draw(st.sampled_from(["path", "file", "s3", "my-store"]))
+    pin = draw(st.sampled_from(["sha256", "etag", "md5"]))
+    one_line = st.from_regex(r"[a-zé@/ \"']{1,8}", fullmatch=True)
+    return LockedData(
+        name=name,
+        path=("/" if source == "file" else "") + draw(paths),
+        source=source,
+        uri=draw(st.sampled_from(["", "s3://bucket/raw/", "git+ssh://git@host/a.git#b", "https://h/a?download=1"])),
+        revision=draw(st.just("") | one_line),
+        query=draw(strings),
+        connection=draw(st.just("") | variables.filter(lambda variable: not variable.startswith("REPRO_"))),
+        include=draw(st.lists(paths, max_size=2).map(tuple)),
+        exclude=draw(st.lists(paths, max_size=2).map(tuple)),
+        options=draw(st.dictionaries(st.sampled_from(["endpoint-url", "region"]), strings, max_size=2)),
+        kind=draw(st.sampled_from(["file", "directory"])),
+        pin=pin,
+        digest=draw(digests),
+        content=draw(st.none() | digests) if pin != "sha256" else None,
+        files=draw(sizes),
+        size=draw(sizes),
+    )
+
+
+@st.composite
 def some_locks(draw: st.DrawFn) -> Lock:
     """Draw a lock whose references all lead somewhere."""
     found = draw(st.sets(platforms, min_size=1))
     bases = {name: draw(some_bases(name, found)) for name in draw(st.lists(names, min_size=1, max_size=2, unique=True))}
-    data = {
-        name: LockedData(
-            name=name,
-            path=draw(paths),
-            kind=draw(st.sampled_from(["file", "directory"])),
-            digest=draw(digests),
-            files=draw(sizes),
-            size=draw(sizes),
-        )
-        for name in draw(st.lists(names, max_size=2, unique=True))
-    }
+    data = {name: draw(some_data(name)) for name in draw(st.lists(names, max_size=2, unique=True))}
     pool = draw(st.lists(wheels, max_size=5, unique_by=lambda wheel: (wheel.name, wheel.version, wheel.sha256)))
     steps: dict[str, LockedStep] = {}
     for name in draw(st.lists(names, max_size=3, unique=True)):
@@ -166,7 +218,10 @@ def some_locks(draw: st.DrawFn) -> Lock:
         *(f"data.{key}" for key in data),
     ]
     inputs = {key: draw(digests) for key in keys}
-    return Lock(project=draw(names), inputs=inputs, bases=bases, steps=steps, data=data)
+    lock = Lock(project=draw(names), inputs=inputs, bases=bases, steps=steps, data=data)
+    carriers = sorted({wheel.sha256 for wheel in lock.installed}, key=str)
+    chosen = draw(st.sets(st.sampled_from(carriers))) if carriers else set()
+    return replace(lock, gpu_code={wheel: draw(gpu_codes) for wheel in chosen})
 
 
 comparisons = st.sampled_from(
@@ -202,6 +257,7 @@ def some_steps(
                 local=draw(some_local(chosen)),
                 archive=draw(st.none() | some_interpreters(version)),
                 image=draw(st.none() | digests),
+                cuda=draw(st.none() | cuda),
             )
             for platform in found
         },
@@ -279,6 +335,7 @@ def test_the_text_does_not_depend_on_the_order_things_were_put_in(lock: Lock, ch
         bases=shuffled(lock.bases),
         steps=shuffled(lock.steps),
         data=shuffled(lock.data),
+        gpu_code=shuffled(lock.gpu_code),
     )
     assert dump_lock(other) == dump_lock(lock)
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from repro_env.lock.cuda import cuda_facts
 from repro_env.lock.model import (
     DebianPackage,
     DebianRoot,
@@ -156,3 +159,18 @@ def churn(platforms: tuple[Platform, ...] = (AMD64,)) -> Lock:
         steps={"train": train, "clean": clean},
         data={"raw": raw},
     )
+
+
+def with_cuda(runtime: str = "12.8.90", nccl: str = "2.26.2") -> Lock:
+    """Return the lock with a CUDA runtime, NCCL, and torch made for CUDA 12.6 in step `train`."""
+    lock = churn()
+    step = lock.steps["train"]
+    found = step.environments[AMD64]
+    added = (
+        wheel("nvidia-cuda-runtime-cu12", runtime),
+        wheel("nvidia-nccl-cu12", nccl),
+        wheel("torch", "2.7.0+cu126"),
+    )
+    environment = replace(found, wheels=tuple(sorted((*found.wheels, *added))))
+    environment = replace(environment, cuda=cuda_facts(environment.versions, {}))
+    return replace(lock, steps={**lock.steps, "train": replace(step, environments={AMD64: environment})})

@@ -11,14 +11,16 @@ import pytest
 from repro_env.config.machine import GpuRequest, HostRequest
 from repro_env.config.versions import VersionRange
 from repro_env.errors import UsageError, VerificationError
-from repro_env.lock.model import ImageRoot, Lock, LockedBase, Wheel
+from repro_env.lock.cuda import CudaFacts
+from repro_env.lock.cuda_drivers import FLOORS, SHIPPED, Service, serves
+from repro_env.lock.model import ImageRoot, Lock, LockedBase
 from repro_env.verify.checks import check_step
-from repro_env.verify.cuda import FLOORS, SHIPPED, Service, serves
 from repro_env.verify.facts import Facts, Gpu, Host
-from repro_env.verify.findings import NAMES, Finding, check_allowed, demand, met, not_met, unknown
+from repro_env.verify.demand import check_allowed, demand
+from repro_env.verify.findings import NAMES, Finding, met, not_met, unknown
 from repro_env.verify.gpu_checks import check_gpu
 from repro_env.verify.host_checks import check_host
-from repro_env.verify.runtime import CudaRuntime, cuda_runtime
+from repro_env.verify.runtime import cuda_of
 
 GIB = 2**30
 HOST = Host(
@@ -49,7 +51,7 @@ FACTS = Facts(host=HOST, driver="550.54.15", cuda="12.4", gpus=(A100,))
 
 
 def decide(asked: GpuRequest, facts: Facts = FACTS, runtime: str = "") -> dict[str, Finding]:
-    cuda = CudaRuntime(version=runtime, origin="a wheel") if runtime else None
+    cuda = CudaFacts(runtime=runtime, origin="a wheel") if runtime else None
     return {finding.name: finding for finding in check_gpu(asked, cuda, facts)}
 
 
@@ -252,51 +254,16 @@ def test_a_processor_is_told_by_its_level() -> None:
     assert (other.status, other.found) == ("mismatch", "aarch64")
 
 
-# Where the CUDA runtime comes from
+# A lock of before there were CUDA facts in it
 
 
-def wheel(name: str, version: str) -> Wheel:
-    return locks.wheel(name, version)
-
-
-@pytest.mark.parametrize(
-    ("wheels", "base", "expected"),
-    [
-        ([], "", None),
-        ([("numpy", "2.1.0")], "", None),
-        ([("nvidia-cuda-runtime-cu12", "12.8.90")], "", ("12.8", "nvidia-cuda-runtime-cu12 12.8.90", ())),
-        ([("nvidia-cuda-runtime-cu11", "11.8.89")], "", ("11.8", "nvidia-cuda-runtime-cu11 11.8.89", ())),
-        ([("nvidia-cuda-runtime", "13.0.96")], "", ("13.0", "nvidia-cuda-runtime 13.0.96", ())),
-        ([("torch", "2.7.0+cu128")], "", ("12.8", "torch 2.7.0+cu128", ())),
-        ([("torch", "2.7.0+cu118")], "", ("11.8", "torch 2.7.0+cu118", ())),
-        ([("torch", "2.7.0+cpu")], "", None),
-        ([], "12.8.1", ("12.8", "CUDA_VERSION 12.8.1 of the base", ())),
-        (
-            [("torch", "2.6.0+cu124"), ("nvidia-cuda-runtime-cu12", "12.4.127")],
-            "13.0.0",
-            ("12.4", None, ("CUDA_VERSION 13.0.0 of the base",)),
-        ),
-        (
-            [("torch", "2.6.0+cu124"), ("nvidia-cuda-runtime", "13.0.96")],
-            "",
-            ("13.0", "nvidia-cuda-runtime 13.0.96", ("torch 2.6.0+cu124",)),
-        ),
-    ],
-)
-def test_the_runtime_is_derived(
-    wheels: list[tuple[str, str]], base: str, expected: tuple[str, str | None, tuple[str, ...]] | None
-) -> None:
-    environment = replace(
-        locks.churn().steps["clean"].environments[locks.AMD64], wheels=tuple(wheel(*w) for w in wheels)
-    )
-    root = replace(locks.image_root(), env={"CUDA_VERSION": base} if base else {})
-    found = cuda_runtime(environment, root)
-    if expected is None:
-        assert found is None
-        return
-    assert found is not None
-    assert (found.version, found.others) == (expected[0], expected[2])
-    assert expected[1] in {None, found.origin}
+def test_the_runtime_is_derived_where_the_lock_does_not_tell() -> None:
+    environment = locks.with_cuda().steps["train"].environments[locks.AMD64]
+    assert cuda_of(replace(environment, cuda=None), locks.root()) == environment.cuda
+    assert cuda_of(replace(environment, wheels=(), cuda=None), locks.root()) is None
+    of_base = cuda_of(replace(environment, wheels=(), cuda=None), locks.image_root())
+    assert of_base is not None
+    assert of_base.origin == "CUDA_VERSION 12.8.1 of the base"
 
 
 # A whole step
