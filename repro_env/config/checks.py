@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import PurePosixPath
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from repro_env.values import ImageReference
 
@@ -16,6 +16,9 @@ _SUITE = re.compile(r"[a-z][a-z0-9.-]*\Z")
 _DEBIAN_PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+\Z")
 _GLIBC = re.compile(r"2\.\d{1,3}\Z")
 _FULL_PYTHON = re.compile(r"3\.\d{1,2}\.\d{1,3}(?:(?:a|b|rc)\d+)?\Z")
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[^:]")
+_OPTION = re.compile(r"[a-z][a-z0-9_-]*\Z")
+_SECRET_NAME = re.compile(r"(?i)secret|passw|token|signature|credential|api[-_]?key|access[-_]?key|^sig$|^key$")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 _VERSION_CLAUSE = r"(?:===\s*[^\s,;)]+|(?:~=|==|!=|<=|>=|<|>)\s*[A-Za-z0-9_.*+!-]+)"
@@ -132,3 +135,34 @@ def _check_path(text: str) -> None:
         raise ValueError(f"{text!r} holds a control character")
     if text.startswith("/"):
         raise ValueError(f'"{text}" is absolute: paths are relative to the project')
+
+
+def printable(text: str) -> None:
+    """Check a word that is written into files and messages."""
+    if not text or _CONTROL.search(text):
+        raise ValueError("expected a word without control characters")
+
+
+def data_uri(text: str) -> None:
+    """Check the address of data, which goes into the lock: it names a scheme and holds no credential."""
+    printable(text)
+    try:
+        parts = urlsplit(text)
+        password = parts.password
+    except ValueError:
+        raise ValueError('expected an address such as "s3://bucket/raw/" or "https://example.org/raw.csv"') from None
+    if not _SCHEME.match(text):
+        raise ValueError('expected an address with its scheme, such as "s3://bucket/raw/" or "hf://datasets/org/name"')
+    if password is not None or (parts.username is not None and not parts.scheme.endswith("ssh")):
+        raise ValueError("expected an address without user name and password: put those into ~/.netrc")
+    for name, _value in parse_qsl(parts.query, keep_blank_values=True):
+        if _SECRET_NAME.search(name):
+            raise ValueError(f'"{name}" looks like a credential, and this address is written to the lock')
+
+
+def option_name(text: str) -> None:
+    """Check the name of an option of a data source, whose value goes into the lock."""
+    if not _OPTION.match(text):
+        raise ValueError("expected a name of lower-case letters, digits, - and _")
+    if _SECRET_NAME.search(text):
+        raise ValueError("looks like a credential, and options are written to the lock: put it into the environment")

@@ -38,10 +38,38 @@ Base = DebianBase | ImageBase
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Data:
-    """A named input outside the image: a file or directory, relative to the project."""
+    """A named input outside the image.
+
+    `path` is a file or directory, relative to the project; where the data comes from elsewhere, it is where it is put,
+    and may be empty. Elsewhere is `uri`, or the `query` that the service answers whose address is in the environment
+    variable `connection`. `source` names the kind of source where the URI's scheme does not, `revision` what of it is
+    meant: a branch, a version; `options` are the source's own. `pin` is `content`, or `version` for data that is not to
+    be downloaded when locking and is pinned by what its source calls it. `include` and `exclude` are globs relative to
+    the data.
+    """
 
     name: str
-    path: str
+    path: str = ""
+    source: str = ""
+    uri: str = ""
+    revision: str = ""
+    query: str = ""
+    connection: str = ""
+    pin: str = "content"
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    options: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def kind(self) -> str:
+        """The kind of its source: `path`, `s3`, `git`, `sql`, ..."""
+        if self.source:
+            return self.source
+        if self.uri:
+            return self.uri.partition(":")[0].partition("+")[0].lower()
+        if self.query:
+            return "sql"
+        return "dvc" if self.path.endswith(".dvc") else "path"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

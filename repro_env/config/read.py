@@ -6,9 +6,10 @@ from typing import Any
 
 from repro_env.config import checks
 from repro_env.config.document import DocumentError, read_document
-from repro_env.config.model import Base, Data, DebianBase, ImageBase, Project, PythonRequest, Step
+from repro_env.config.model import Base, DebianBase, ImageBase, Project, PythonRequest, Step
 from repro_env.config.order import dependency_order
 from repro_env.config.problems import Problems
+from repro_env.config.read_data import read_data
 from repro_env.config.read_machine import read_gpu, read_host
 from repro_env.config.read_outputs import read_outputs
 from repro_env.config.references import check_references
@@ -57,7 +58,7 @@ def read_project(text: str, *, file: str, table: tuple[str, ...] = ()) -> Projec
     root.only(("project", "base", "data", "step"), later=("target", "export"))
     name, platforms = _project(root, default_name=_pyproject_name(document) if table else "")
     bases = {name: _base(name, inner) for name, inner in root.named("base")}
-    data = {name: _data(name, inner) for name, inner in root.named("data")}
+    data = {name: read_data(name, inner) for name, inner in root.named("data")}
     steps = {name: _step(name, inner) for name, inner in root.named("step")}
     if not root.has("step"):
         root.problem("step", "missing", "add a table [step.NAME] with base, python and command")
@@ -141,12 +142,6 @@ def _image_python(table: Table) -> str:
     if python and not table.has("glibc"):
         table.problem("python", "goes with glibc: say both, or neither, and both are read out of the image")
     return python
-
-
-def _data(name: str, table: Table) -> Data:
-    table.only(("path",))
-    path = table.parsed("path", checks.inside_path, "", required='add path = "...", a file or directory of the project')
-    return Data(name=name, path=path)
 
 
 def _step(name: str, table: Table) -> Step:

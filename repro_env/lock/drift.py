@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from repro_env.config.model import Base, ImageBase, Project, Step
+from repro_env.lock.data import data_change
 from repro_env.lock.model import DebianRoot, Environment, Lock, LockedBase, LockedStep
 from repro_env.values import Digest, Platform
 
@@ -150,10 +151,9 @@ def _data(lock: Lock, project: Project, digests: Mapping[str, Digest]) -> Iterat
         key, locked = f"data.{name}", lock.data.get(name)
         if locked is None:
             continue
-        if locked.path != data.path:
-            yield Drift(key=key, change=f"path changed from {locked.path} to {data.path}")
-        elif lock.inputs.get(key) != digests.get(key):
-            yield Drift(key=key, change="was never pinned by this lock")
+        same = lock.inputs.get(key) == digests.get(key)
+        if change := data_change(data, locked, same_request=same):
+            yield Drift(key=key, change=change)
 
 
 def _steps(lock: Lock, project: Project, digests: Mapping[str, Digest]) -> Iterator[Drift]:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from repro_env.config.model import Base, ImageBase, Project, Step
+from repro_env.lock.data import asked
 from repro_env.lock.requirements import requirement_lines
 from repro_env.lock.sources import PythonInputs, all_python_inputs, python_inputs, request_files
 from repro_env.values import Digest
@@ -29,7 +30,7 @@ def request_digests(project: Project, sources: Mapping[str, str]) -> dict[str, D
     `step.NAME` of all of the step. `sources` is what `request_files` returned. Errors: `ConfigError`.
     """
     digests = {f"base.{name}": _base(base, project) for name, base in project.bases.items()}
-    digests |= {f"data.{name}": _digest({"path": data.path}) for name, data in project.data.items()}
+    digests |= {f"data.{name}": _digest(asked(data)) for name, data in project.data.items()}
     for name, inputs in all_python_inputs(project, sources).items():
         step = project.steps[name]
         python = _python(step, inputs, project)

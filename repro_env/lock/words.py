@@ -12,6 +12,7 @@ _SOURCE_FILE = re.compile(r"[^/\\\x00-\x1f]+\.(?:tar\.gz|zip)\Z")
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9.!+:~_-]*\Z")  # of PEP 440 and of Debian Policy, 5.6
 _PLACE = re.compile(r"(?:/[^/\x00-\x1f\x7f]+)+\Z")
 _DATE = re.compile(r"\d{8}T\d{6}Z\Z")
+_PIN = re.compile(r"[a-z][a-z0-9-]*\Z")
 _DATA_KINDS = ("file", "directory")
 
 
@@ -66,6 +67,13 @@ def data_kind(text: str) -> str:
     """Return what a data input is."""
     if text not in _DATA_KINDS:
         raise ValueError(f"expected {' or '.join(_DATA_KINDS)}, found {text!r}")
+    return text
+
+
+def pin(text: str) -> str:
+    """Return what a data input's digest is made of."""
+    if not _PIN.match(text):
+        raise ValueError(f"expected the name of a pin such as sha256 or etag, found {text!r}")
     return text
 
 

@@ -249,7 +249,7 @@ BAD: dict[str, tuple[str, list[str]]] = {
     ),
     "data path missing": (
         changed('path = "./data//raw/"\n', ""),
-        ['10: data.raw.path: missing (add path = "...", a file or directory of the project)'],
+        ['10: data.raw.path: missing (add path = "...", a file or directory of the project, or uri = "...")'],
     ),
     "data path": (
         changed("./data//raw/", "../raw"),
