@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from typing import Self
 from urllib.parse import urlsplit, urlunsplit
 
+from repro_env.sizes import format_size as format_size  # noqa: PLC0414 - values, too, which others take from here
+from repro_env.sizes import parse_size as parse_size  # noqa: PLC0414 - same
+
 _HEX64 = re.compile(r"[0-9a-f]{64}\Z")
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?\Z")
 _IDENTIFIER = re.compile(r"[a-z0-9](?:[a-z0-9_-]*[a-z0-9])?\Z")
@@ -196,26 +199,3 @@ def strip_credentials(url: str) -> str:
         return urlunsplit((parts.scheme, parts.netloc, parts.path, "", ""))
     host = parts.netloc.rpartition("@")[2]
     return urlunsplit((parts.scheme, host, parts.path, "", ""))
-
-
-_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
-_UNITS |= {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)\Z")
-
-
-def parse_size(text: str) -> int:
-    """Return bytes for `512MiB`, `40GiB`, `2GB` or a plain number."""
-    match = _SIZE.match(text.strip())
-    if not match or match[2] not in _UNITS:
-        raise ValueError(f"expected a size such as 512MiB or 40GiB, found {text!r}")
-    return int(float(match[1]) * _UNITS[match[2]])
-
-
-def format_size(count: int) -> str:
-    """Return bytes for people: `0 B`, `1.5 KiB`, `201.3 MiB`."""
-    size = float(count)
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if size < 1024:  # noqa: PLR2004 - the unit itself
-            return f"{count} B" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1024
-    return f"{size:.1f} TiB"

@@ -10,7 +10,7 @@ from repro_env.cli.running import Finished, Run
 from repro_env.edges.report import Reporter
 from repro_env.image.store import Store
 from repro_env.record.runs import document
-from repro_env.verify.findings import check_allowed
+from repro_env.verify.demand import check_allowed
 
 
 @click.command("exec")

@@ -14,8 +14,8 @@ from repro_env.errors import UsageError
 from repro_env.lock.model import Lock, LockedStep
 from repro_env.verify.checks import check_step
 from repro_env.verify.collect import collect
+from repro_env.verify.demand import demand
 from repro_env.verify.facts import Facts
-from repro_env.verify.findings import demand
 
 
 def this_machine(project: Path, step: LockedStep | None = None) -> Facts:

@@ -16,8 +16,9 @@ from repro_env.errors import VerificationError
 from repro_env.lock.model import Lock, LockedStep
 from repro_env.run.plan import GPU_SELECTION
 from repro_env.verify.checks import check_step
+from repro_env.verify.demand import check_allowed
 from repro_env.verify.facts import Facts
-from repro_env.verify.findings import Finding, check_allowed
+from repro_env.verify.findings import Finding
 
 _VERSION = 1
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
+from typing import List, Union
 
 from repro_env.config.versions import VersionRange
-from repro_env.values import format_size, parse_size
+from repro_env.portable import dataclass
+from repro_env.sizes import format_size, parse_size
 
 ARCHITECTURES = ("x86_64", "aarch64")
 CPU_LEVELS = ("x86-64-v1", "x86-64-v2", "x86-64-v3", "x86-64-v4")
@@ -16,7 +18,7 @@ CPU_LEVELS = ("x86-64-v1", "x86-64-v2", "x86-64-v3", "x86-64-v4")
 _MIG = re.compile(r"[1-9]g\.([1-9]\d{0,3})gb(?:\+[a-z.]+)?\Z")
 _MOST = 10**6
 
-Plain = str | int | bool | list[str]
+Plain = Union[str, int, bool, List[str]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +88,7 @@ class HostRequest:
 
 def amount(text: str) -> int:
     """Return bytes for `40GiB` or `>=40GiB`, which mean the same. Errors: `ValueError`, also for nothing at all."""
-    size = parse_size(text.strip().removeprefix(">="))
+    size = parse_size(re.sub(r"\A>=", "", text.strip()))
     if size <= 0:
         raise ValueError("expected more than nothing")
     return size

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import Self
+from typing import TYPE_CHECKING, Tuple
+
+from repro_env.portable import dataclass
+
+if TYPE_CHECKING:
+    from typing import Self
 
 _CLAUSE = re.compile(r"(>=|<=|==|!=|>|<)\s*(\d{1,9}(?:\.\d{1,9}){0,4})(\.\*)?\Z")
 _LEADING = re.compile(r"\d{1,9}(?:\.\d{1,9})*")
 
-Version = tuple[int, ...]
+Version = Tuple[int, ...]
 
 
 def version(text: str) -> Version:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 
 from repro_env.config.versions import version
 from repro_env.lock.cuda_drivers import floor_of, shipped_with, short
+from repro_env.portable import dataclass
 
 _RUNTIME = re.compile(r"(?:nvidia-cuda-runtime(?:-cu\d+)?|cuda-toolkit)\Z")
 _LOCAL = re.compile(r"[^+]+\+(?:.*[^a-z])?cu(\d{2})(\d)(?!\d)")  # 2.7.0+cu128, 2.1.2+pt26cu124
@@ -142,7 +142,7 @@ def cuda_words(facts: CudaFacts | None) -> dict[str, str]:
     libraries: dict[str, list[str]] = {}
     for library in facts.libraries:
         libraries.setdefault(library.name, []).append(library.version)
-    words |= {name: " and ".join(versions) for name, versions in libraries.items()}
+    words.update((name, " and ".join(versions)) for name, versions in libraries.items())
     return {name: text for name, text in words.items() if text}
 
 

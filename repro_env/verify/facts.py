@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, Self, TypeVar
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
-from repro_env.config.versions import version
+from repro_env.portable import dataclass
+from repro_env.verify.door import Door, count, flag, indices, items, texts
+
+if TYPE_CHECKING:
+    from typing import Self
 
 VERSION = 1
 """Of the document that `repro facts` writes."""
-
-_Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,18 +44,18 @@ class Gpu:
     @classmethod
     def from_dict(cls, values: object) -> Self:
         """Read a JSON object. Errors: `ValueError`."""
-        door = _Door(values, "gpu")
+        door = Door(values, "gpu")
         return cls(
             index=door.number("index"),
             name=door.text("name"),
             uuid=door.text("uuid"),
             brand=door.text("brand"),
-            memory=door.maybe("memory", _count),
+            memory=door.maybe("memory", count),
             compute_capability=door.version("compute_capability"),
-            ecc=door.maybe("ecc", _flag),
+            ecc=door.maybe("ecc", flag),
             mig=door.text("mig"),
-            peers=door.maybe("peers", _indices),
-            nvlinks=door.maybe("nvlinks", _indices),
+            peers=door.maybe("peers", indices),
+            nvlinks=door.maybe("nvlinks", indices),
             problem=door.text("problem"),
         )
 
@@ -81,17 +82,17 @@ class Host:
     @classmethod
     def from_dict(cls, values: object) -> Self:
         """Read a JSON object. Errors: `ValueError`."""
-        door = _Door(values, "host")
+        door = Door(values, "host")
         return cls(
             kernel=door.version("kernel"),
             architecture=door.text("architecture"),
             processor=door.text("processor"),
-            cpus=door.maybe("cpus", _count),
-            memory=door.maybe("memory", _count),
-            disk=door.maybe("disk", _count),
-            shm=door.maybe("shm", _count),
-            cpu_level=door.maybe("cpu_level", _count),
-            infiniband=door.maybe("infiniband", _texts),
+            cpus=door.maybe("cpus", count),
+            memory=door.maybe("memory", count),
+            disk=door.maybe("disk", count),
+            shm=door.maybe("shm", count),
+            cpu_level=door.maybe("cpu_level", count),
+            infiniband=door.maybe("infiniband", texts),
         )
 
 
@@ -117,13 +118,9 @@ class Facts:
     @classmethod
     def from_dict(cls, document: object) -> Self:
         """Read a JSON document. Errors: `ValueError` that names the key which is wrong."""
-        door = _Door(document, "facts")
-        found = door.maybe("version", _count)
-        if found is None:
-            raise ValueError("version is missing: not a document of `repro facts`")
-        if found > VERSION:
-            raise ValueError(f"version {found} is newer than this program knows ({VERSION})")
-        gpus = door.maybe("gpus", _list) or []
+        door = Door(document, "facts")
+        door.format(VERSION, of="`repro facts`")
+        gpus = door.maybe("gpus", items) or []
         return cls(
             host=Host.from_dict(door.maybe("host", lambda value: value)),
             driver=door.version("driver"),
@@ -132,73 +129,3 @@ class Facts:
             no_driver=door.text("no_driver"),
             hidden=door.text("hidden"),
         )
-
-
-class _Door:
-    """The checked door for one JSON object. What is missing is not known; other keys are a later version's."""
-
-    def __init__(self, values: object, name: str) -> None:
-        if not isinstance(values, Mapping):
-            raise ValueError(f"{name}: expected an object, found {type(values).__name__}")  # noqa: TRY004 - one kind of error
-        self._values = values
-        self._name = name
-
-    def maybe(self, key: str, parse: Callable[[object], _Value]) -> _Value | None:
-        value = self._values.get(key)
-        if value is None:
-            return None
-        try:
-            return parse(value)
-        except ValueError as error:
-            raise ValueError(f"{self._name}.{key}: {error}") from error
-
-    def text(self, key: str) -> str:
-        return self.maybe(key, _text) or ""
-
-    def version(self, key: str) -> str:
-        return self.maybe(key, _version) or ""
-
-    def number(self, key: str) -> int:
-        found = self.maybe(key, _count)
-        if found is None:
-            raise ValueError(f"{self._name}.{key} is missing")
-        return found
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise ValueError(f"expected a string, found {value!r}")  # noqa: TRY004 - one kind of error
-    return value
-
-
-def _version(value: object) -> str:
-    text = _text(value)
-    if text:
-        version(text)
-    return text
-
-
-def _count(value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise ValueError(f"expected a number from 0 up, found {value!r}")
-    return value
-
-
-def _flag(value: object) -> bool:
-    if not isinstance(value, bool):
-        raise ValueError(f"expected true or false, found {value!r}")  # noqa: TRY004 - one kind of error
-    return value
-
-
-def _list(value: object) -> list[object]:
-    if not isinstance(value, list | tuple):
-        raise ValueError(f"expected a list, found {value!r}")  # noqa: TRY004 - one kind of error
-    return list(value)
-
-
-def _indices(value: object) -> tuple[int, ...]:
-    return tuple(map(_count, _list(value)))
-
-
-def _texts(value: object) -> tuple[str, ...]:
-    return tuple(map(_text, _list(value)))

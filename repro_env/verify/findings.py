@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any, Literal
 
-from repro_env.errors import UsageError, VerificationError
+from repro_env.portable import dataclass
 
 Status = Literal["ok", "mismatch", "unknown"]
 
@@ -76,33 +75,8 @@ def unknown(name: str, needed: str, why: str, hint: str = "") -> Finding:
     return Finding(name=name, status="unknown", needed=needed, found="unknown", why=why, hint=hint)
 
 
-def check_allowed(names: Iterable[str]) -> frozenset[str]:
-    """Return the names given to `--allow`. Errors: `UsageError` for one that no finding has."""
-    chosen = frozenset(names)
-    wrong = sorted(chosen.difference(NAMES))
-    if wrong:
-        raise UsageError(f"--allow {wrong[0]}: there is no such check", f"the checks are {', '.join(NAMES)}")
-    return chosen
-
-
-def demand(step: str, findings: Iterable[Finding], allowed: Collection[str]) -> tuple[str, ...]:
-    """Return the names of what is not met and was allowed, in order.
-
-    Errors: `VerificationError` that tells everything else that is not met.
-    """
-    failed = [finding for finding in findings if not finding.is_met]
-    refused = [finding for finding in failed if finding.name not in allowed]
-    if refused:
-        names = " ".join(f"--allow {name}" for name in dict.fromkeys(finding.name for finding in refused))
-        raise VerificationError(
-            f"this machine is not what step {step} needs",
-            "\n".join(_paragraph(finding) for finding in refused),
-            f"to go on all the same: {names}, which the run's record will say",
-        )
-    return tuple(dict.fromkeys(finding.name for finding in failed))
-
-
-def _paragraph(finding: Finding) -> str:
+def paragraph(finding: Finding) -> str:
+    """Return a finding that is not met, for people: several lines."""
     lines = [f"{finding.name}: needed {finding.needed}, found {finding.found}"]
     lines += [f"  {text}" for text in (finding.why, finding.hint) if text]
     return "\n".join(lines)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from repro_env.config.machine import CPU_LEVELS, HostRequest
-from repro_env.values import format_size
+from repro_env.sizes import format_size
 from repro_env.verify.facts import Host
 from repro_env.verify.findings import Finding, met, not_met, unknown
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from repro_env.edges.host import read_text
+from repro_env.portable import dataclass
 from repro_env.verify.facts import Gpu
 
 _Value = TypeVar("_Value")
@@ -108,13 +109,13 @@ def _gpus(pynvml: Any) -> Iterator[Gpu]:
         try:
             handles[index] = pynvml.nvmlDeviceGetHandleByIndex(index)
             found.append(_gpu(pynvml, index, handles[index]))
-        except pynvml.NVMLError as error:
+        except pynvml.NVMLError as error:  # noqa: PERF203 - a handful of devices
             handles.pop(index, None)
             found.append(Gpu(index=index, problem=str(error)))
     for gpu in found:
         try:
             yield from [gpu] if gpu.problem else _whole_or_parts(pynvml, gpu, handles)
-        except pynvml.NVMLError as error:
+        except pynvml.NVMLError as error:  # noqa: PERF203 - a handful of devices
             yield replace(gpu, problem=str(error))
 
 

@@ -16,18 +16,23 @@ ROOT = Path(repro_env.__file__).parent
 # A room may import itself and the rooms named here. What stands in one line of the design is a sibling of the others
 # and imports none of them; `cli` sees everything; `edges` is imported for its protocols and helpers.
 ALLOWED = {
-    "values": set[str](),
+    "portable": set[str](),
+    "sizes": set[str](),
+    "values": {"sizes"},
     "errors": set[str](),
-    "config": {"values", "errors"},
-    "lock": {"config", "values", "errors"},
-    "edges": {"values", "errors"},
-    "image": {"lock", "config", "values", "errors", "edges"},
+    "config": {"values", "errors", "sizes", "portable"},
+    "lock": {"config", "values", "errors", "sizes", "portable"},
+    "edges": {"values", "errors", "sizes", "portable"},
+    "verify": {"lock", "config", "values", "errors", "sizes", "portable", "edges"},
+    "image": {"lock", "config", "values", "errors", "sizes", "edges"},
     **{
-        room: {"image", "lock", "config", "values", "errors", "edges"}
-        for room in ("build", "run", "record", "resolve", "verify", "data")
+        room: {"image", "lock", "config", "values", "errors", "sizes", "edges"}
+        for room in ("run", "record", "resolve", "data")
     },
+    # Step images carry what verifies them, and their slice of the lock.
+    "build": {"verify", "image", "lock", "config", "values", "errors", "sizes", "edges"},
 }
-PURE = {"config", "lock", "values", "errors"}
+PURE = {"config", "lock", "values", "errors", "sizes", "portable"}
 EVERYTHING = {"cli", "__main__"}
 
 # What reads a clock, the environment, the file system, chance, the network or another process.

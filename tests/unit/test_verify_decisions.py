@@ -15,8 +15,8 @@ from repro_env.lock.cuda import CudaFacts
 from repro_env.lock.cuda_drivers import FLOORS, SHIPPED, Service, serves
 from repro_env.lock.model import ImageRoot, Lock, LockedBase
 from repro_env.verify.checks import check_step
-from repro_env.verify.facts import Facts, Gpu, Host
 from repro_env.verify.demand import check_allowed, demand
+from repro_env.verify.facts import Facts, Gpu, Host
 from repro_env.verify.findings import NAMES, Finding, met, not_met, unknown
 from repro_env.verify.gpu_checks import check_gpu
 from repro_env.verify.host_checks import check_host

@@ -1,0 +1,34 @@
+"""Findings that end a command: what a step needs and does not have."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+
+from repro_env.errors import UsageError, VerificationError
+from repro_env.verify.findings import NAMES, Finding, paragraph
+
+
+def check_allowed(names: Iterable[str]) -> frozenset[str]:
+    """Return the names given to `--allow`. Errors: `UsageError` for one that no finding has."""
+    chosen = frozenset(names)
+    wrong = sorted(chosen.difference(NAMES))
+    if wrong:
+        raise UsageError(f"--allow {wrong[0]}: there is no such check", f"the checks are {', '.join(NAMES)}")
+    return chosen
+
+
+def demand(step: str, findings: Iterable[Finding], allowed: Collection[str]) -> tuple[str, ...]:
+    """Return the names of what is not met and was allowed, in order.
+
+    Errors: `VerificationError` that tells everything else that is not met.
+    """
+    failed = [finding for finding in findings if not finding.is_met]
+    refused = [finding for finding in failed if finding.name not in allowed]
+    if refused:
+        names = " ".join(f"--allow {name}" for name in dict.fromkeys(finding.name for finding in refused))
+        raise VerificationError(
+            f"this machine is not what step {step} needs",
+            "\n".join(paragraph(finding) for finding in refused),
+            f"to go on all the same: {names}, which the run's record will say",
+        )
+    return tuple(dict.fromkeys(finding.name for finding in failed))

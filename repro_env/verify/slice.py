@@ -1,0 +1,45 @@
+"""A step's slice of the lock, as far as it is about machines."""
+
+from __future__ import annotations
+
+from repro_env.lock.model import Lock, LockedStep
+from repro_env.values import Platform
+from repro_env.verify.needs import Library, Needs
+from repro_env.verify.runtime import cuda_of, image_requirements
+
+
+def needs_of(lock: Lock, step: LockedStep, platform: Platform) -> Needs:
+    """Return what a step needs of a machine of this platform."""
+    if step.gpu is None:
+        return Needs(project=lock.project, step=step.name, platform=str(platform), host=step.host)
+    root = lock.bases[step.base].roots[platform]
+    environment = step.environments[platform]
+    return Needs(
+        project=lock.project,
+        step=step.name,
+        platform=str(platform),
+        gpu=step.gpu,
+        host=step.host,
+        cuda=cuda_of(environment, root),
+        require=image_requirements(root),
+        libraries=_libraries(lock, step, platform),
+    )
+
+
+def _libraries(lock: Lock, step: LockedStep, platform: Platform) -> tuple[Library, ...] | None:
+    """Return the libraries with code for GPUs, None for an environment that was not built yet."""
+    environment = step.environments[platform]
+    if environment.image is None:
+        return None
+    return tuple(
+        Library(
+            package=f"{wheel.name} {wheel.version}",
+            path=code.path,
+            sass=code.sass,
+            ptx=code.ptx,
+            amd=code.amd,
+            unknown=code.unknown,
+        )
+        for wheel in environment.installed
+        for code in lock.gpu_code.get(wheel.sha256, ())
+    )
