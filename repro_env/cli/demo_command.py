@@ -23,6 +23,7 @@ from repro_env.edges.report import Reporter
 from repro_env.errors import ReproError, UsageError
 from repro_env.image.store import Store
 from repro_env.lock.model import DebianRoot, Lock
+from repro_env.record.statement import to_statement
 from repro_env.resolve.project import Upgrade
 from repro_env.values import format_size
 
@@ -126,6 +127,6 @@ def _document(shown: _Shown) -> str:
         "packages": len(shown.lock.wheels),
         "images": shown.images,
         "seconds": round(shown.seconds, 1),
-        "runs": [finished.record.to_dict() for finished in shown.finished],
+        "runs": [to_statement(finished.record) for finished in shown.finished],
     }
     return json.dumps(document, indent=2)

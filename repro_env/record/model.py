@@ -1,33 +1,27 @@
 """The run record: one document about one execution of a step.
 
-Version 1 is flat JSON. Its parts are those of an in-toto Statement with SLSA provenance, so that it can become one
-without a run being recorded anew: outputs are the subject; command and names of the environment the external
-parameters; host and runtime the internal ones; lock, image, inputs and commit the resolved dependencies.
-No value of an environment variable, no host or user name and no credential is in it.
+Here it is flat, as programs use it; as a file, and for others, it is an in-toto Statement (see `statement`). No value
+of an environment variable but of those that `repro.toml` declares, no host or user name and no credential is in it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
-from datetime import UTC, datetime
-from typing import Any, Self, TypeVar
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
 
 from repro_env.values import Digest
 
-VERSION = 1
 STATUSES = ("started", "succeeded", "failed", "interrupted")
-
-_Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordedInput:
     """One input as it was verified before the run.
 
-    `run` is the run that made it, where it is another step's output. `pin` is what its digest is of: `sha256` for the
-    content, or the name of a weaker pin, such as `etag`. `uri` is where it came from, if from elsewhere. `changed` says
-    that it was not the same any more when the step had ended.
+    `run` is the run that made it, where it is another step's output, and `record` the digest of that run's record.
+    `pin` is what its digest is of: `sha256` for the content, or the name of a weaker pin, such as `etag`. `uri` is
+    where it came from, if from elsewhere. `changed` says that it was written to while the step ran.
     """
 
     name: str
@@ -36,6 +30,7 @@ class RecordedInput:
     files: int
     size: int
     run: str | None = None
+    record: Digest | None = None
     pin: str = "sha256"
     uri: str = ""
     changed: bool = False
@@ -185,226 +180,3 @@ class RunRecord:
     kept: str = ""
     reproduces: str = ""
     deterministic: bool = False
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the JSON document."""
-        return {"version": VERSION, **_plain({each.name: getattr(self, each.name) for each in fields(self)})}
-
-    @classmethod
-    def from_dict(cls, document: object) -> Self:
-        """Read a JSON document. Errors: `ValueError` that names the key which is missing or wrong."""
-        door = _Door(document)
-        version = door.number("version")
-        if version > VERSION:
-            raise ValueError(f"version {version} is newer than this program knows ({VERSION})")
-        status = door.text("status")
-        if status not in STATUSES:
-            raise ValueError(f"status: expected one of {', '.join(STATUSES)}, found {status!r}")
-        return cls(
-            id=door.text("id"),
-            project=door.text("project"),
-            step=door.text("step"),
-            status=status,
-            started=door.one("started", _time),
-            command=door.many("command", _text),
-            runtime=door.text("runtime"),
-            finished=door.maybe("finished", _time),
-            exit_status=door.maybe("exit_status", _number),
-            signal=door.maybe("signal", _number),
-            environment=door.many("environment", _text),
-            lock=door.maybe("lock", _digest),
-            definition=door.maybe("definition", _digest),
-            image=door.maybe("image", _digest),
-            environment_image=door.maybe("environment_image", _digest),
-            inputs=door.many("inputs", _input),
-            outputs=door.many("outputs", _output),
-            host=door.maybe("host", _host),
-            git=door.maybe("git", _git),
-            waived=door.maybe("waived", _texts) or (),
-            program=door.text("program"),
-            arguments=door.maybe("arguments", _texts) or (),
-            variables=door.maybe("variables", _mapping) or {},
-            findings=door.some("findings", _finding),
-            machine=door.maybe("machine", _machine),
-            resources=door.maybe("resources", _resources),
-            log=door.maybe("log", _log),
-            kept=door.maybe("kept", _text) or "",
-            reproduces=door.maybe("reproduces", _text) or "",
-            deterministic=door.maybe("deterministic", _flag) or False,
-        )
-
-
-def _plain(value: Any) -> Any:
-    """Return a value as JSON holds it."""
-    if isinstance(value, datetime):
-        return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    if isinstance(value, Digest):
-        return str(value)
-    if is_dataclass(value):
-        return _plain({each.name: getattr(value, each.name) for each in fields(value)})
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, tuple) else value
-
-
-class _Door:
-    """The checked door for one JSON object: every error names the key path."""
-
-    def __init__(self, document: object) -> None:
-        if not isinstance(document, dict):
-            raise ValueError(f"expected an object, found {type(document).__name__}")  # noqa: TRY004 - one kind of error
-        self._document = document
-
-    def one(self, key: str, parse: Callable[[object], _Value]) -> _Value:
-        """Return a value that must be there."""
-        if key not in self._document:
-            raise ValueError(f"{key} is missing")
-        try:
-            return parse(self._document[key])
-        except ValueError as error:
-            raise ValueError(f"{key}: {error}") from error
-
-    def maybe(self, key: str, parse: Callable[[object], _Value]) -> _Value | None:
-        """Return a value, or None where there is none."""
-        return None if self._document.get(key) is None else self.one(key, parse)
-
-    def many(self, key: str, parse: Callable[[object], _Value]) -> tuple[_Value, ...]:
-        """Return a list's values."""
-        items = self.one(key, _list)
-        return tuple(_Door({f"{key}[{index}]": item}).one(f"{key}[{index}]", parse) for index, item in enumerate(items))
-
-    def some(self, key: str, parse: Callable[[object], _Value]) -> tuple[_Value, ...]:
-        """Return a list's values, none where there is no list."""
-        return () if self._document.get(key) is None else self.many(key, parse)
-
-    def text(self, key: str) -> str:
-        """Return a string."""
-        return self.one(key, _text)
-
-    def number(self, key: str) -> int:
-        """Return an integer."""
-        return self.one(key, _number)
-
-
-def _expect(value: object, kind: type[_Value], words: str) -> _Value:
-    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        raise ValueError(f"expected {words}, found {value!r}")
-    return value
-
-
-def _text(value: object) -> str:
-    return _expect(value, str, "a string")
-
-
-def _texts(value: object) -> tuple[str, ...]:
-    return tuple(map(_text, _list(value)))
-
-
-def _number(value: object) -> int:
-    return _expect(value, int, "an integer")
-
-
-def _list(value: object) -> list[object]:
-    return _expect(value, list, "a list")
-
-
-def _digest(value: object) -> Digest:
-    return Digest.parse(_text(value))
-
-
-def _time(value: object) -> datetime:
-    time = datetime.fromisoformat(_text(value))
-    if time.tzinfo is None:
-        raise ValueError(f"expected a time with its zone, found {value!r}")
-    return time
-
-
-def _flag(value: object) -> bool:
-    return _expect(value, bool, "true or false")
-
-
-def _seconds(value: object) -> float:
-    return float(value) if isinstance(value, int) and not isinstance(value, bool) else _expect(value, float, "a number")
-
-
-def _mapping(value: object) -> dict[str, str]:
-    found = _expect(value, dict, "an object")
-    return {_text(key): _text(item) for key, item in found.items()}
-
-
-def _input(value: object) -> RecordedInput:
-    door = _Door(value)
-    return RecordedInput(
-        run=door.maybe("run", _text),
-        pin=door.maybe("pin", _text) or "sha256",
-        uri=door.maybe("uri", _text) or "",
-        changed=door.maybe("changed", _flag) or False,
-        **_content(door),
-    )
-
-
-def _output(value: object) -> RecordedOutput:
-    door = _Door(value)
-    return RecordedOutput(path=door.text("path"), compare=door.maybe("compare", _text) or "", **_content(door))
-
-
-def _content(door: _Door) -> dict[str, Any]:
-    return {
-        "name": door.text("name"),
-        "kind": door.text("kind"),
-        "digest": door.one("digest", _digest),
-        "files": door.number("files"),
-        "size": door.number("size"),
-    }
-
-
-def _host(value: object) -> HostFacts:
-    door = _Door(value)
-    words = {key: door.text(key) for key in ("system", "kernel", "architecture", "processor")}
-    return HostFacts(**words, cpus=door.number("cpus"), memory=door.number("memory"))
-
-
-def _git(value: object) -> GitState:
-    door = _Door(value)
-    words = {key: door.maybe(key, _text) or "" for key in ("tree", "branch", "remote", "prefix")}
-    return GitState(
-        commit=door.text("commit"),
-        dirty=door.one("dirty", _flag),
-        diff=door.maybe("diff", _digest),
-        omitted=door.maybe("omitted", _texts) or (),
-        **words,
-    )
-
-
-def _finding(value: object) -> RecordedFinding:
-    door = _Door(value)
-    words = {key: door.text(key) for key in ("name", "status", "needed", "found")}
-    return RecordedFinding(**words, allowed=door.maybe("allowed", _flag) or False)
-
-
-def _gpu(value: object) -> RecordedGpu:
-    door = _Door(value)
-    words = {key: door.maybe(key, _text) or "" for key in ("name", "uuid", "compute_capability", "mig")}
-    return RecordedGpu(index=door.number("index"), memory=door.maybe("memory", _number), **words)
-
-
-def _machine(value: object) -> Machine:
-    door = _Door(value)
-    words = {key: door.maybe(key, _text) or "" for key in ("driver", "cuda")}
-    return Machine(gpus=door.some("gpus", _gpu), **words)
-
-
-def _resources(value: object) -> Resources:
-    door = _Door(value)
-    return Resources(
-        wall_seconds=door.maybe("wall_seconds", _seconds),
-        cpu_seconds=door.maybe("cpu_seconds", _seconds),
-        peak_memory=door.maybe("peak_memory", _number),
-        gpu_memory=door.maybe("gpu_memory", _number),
-        gpu_utilisation=door.maybe("gpu_utilisation", _seconds),
-    )
-
-
-def _log(value: object) -> RecordedLog:
-    door = _Door(value)
-    return RecordedLog(digest=door.one("digest", _digest), size=door.number("size"))

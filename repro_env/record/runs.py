@@ -19,6 +19,8 @@ from pathlib import Path
 from repro_env.edges.files import os_errors, write_atomically
 from repro_env.errors import StoreError, UsageError
 from repro_env.record.model import RecordedOutput, RunRecord
+from repro_env.record.read_statement import from_statement
+from repro_env.record.statement import to_statement
 from repro_env.values import Digest
 
 RECORD = "record.json"
@@ -108,7 +110,7 @@ class OpenRun:
 
 def document(record: RunRecord) -> bytes:
     """Return a record as its file holds it."""
-    return (json.dumps(record.to_dict(), indent=2, ensure_ascii=False) + "\n").encode()
+    return (json.dumps(to_statement(record), indent=2, ensure_ascii=False) + "\n").encode()
 
 
 @contextlib.contextmanager
@@ -140,7 +142,7 @@ def read_record(path: Path) -> RunRecord:
     Errors: `OSError`, and `ValueError` for what is no record.
     """
     file = path / RECORD if path.is_dir() else path
-    record = RunRecord.from_dict(json.loads(file.read_bytes()))
+    record = from_statement(json.loads(file.read_bytes()))
     if record.status == "started" and not _lives(file.parent):
         return replace(record, status="interrupted")
     return record
