@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from repro_env.config.exports import Exports
 from repro_env.config.machine import GpuRequest, HostRequest
 from repro_env.values import Platform, PythonVersion
 
@@ -77,7 +78,8 @@ class PythonRequest:
     """What a step asks of the Python index, before resolution.
 
     `files` are requirements files, `group` a PEP 735 group of `pyproject.toml`, `script` a file with a PEP 723 header.
-    `build` are the normalised names of packages that are built from their sources.
+    `build` are the normalised names of packages that are built from their sources; `torch_backend` is the index that
+    PyTorch's packages come from, `cu128`, empty for that of all others.
     """
 
     version: PythonVersion
@@ -86,6 +88,7 @@ class PythonRequest:
     group: str = ""
     script: str = ""
     build: tuple[str, ...] = ()
+    torch_backend: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +112,7 @@ class Step:
     env: Mapping[str, str] = field(default_factory=dict)
     network: bool = False
     bytecode: bool = False
+    deterministic: bool = False
     gpu: GpuRequest | None = None
     host: HostRequest | None = None
 
@@ -122,7 +126,8 @@ class Step:
 class Project:
     """A whole `repro.toml`. `file` is its name as messages show it. Steps stand in dependency order.
 
-    `text` and the `table` inside it are what it was read from, so that a later problem can be given its line.
+    `exports` is no part of what is locked. `text` and the `table` inside it are what it was read from, so that a later
+    problem can be given its line.
     """
 
     name: str
@@ -131,5 +136,6 @@ class Project:
     bases: Mapping[str, Base]
     data: Mapping[str, Data]
     steps: Mapping[str, Step]
+    exports: Exports = field(default_factory=Exports)
     text: str = field(default="", compare=False, repr=False)
     table: tuple[str, ...] = field(default=(), compare=False, repr=False)

@@ -6,6 +6,7 @@ from typing import Any
 
 from repro_env.config import checks
 from repro_env.config.document import DocumentError, read_document
+from repro_env.config.exports import read_exports
 from repro_env.config.model import Base, DebianBase, ImageBase, Project, PythonRequest, Step
 from repro_env.config.order import dependency_order
 from repro_env.config.problems import Problems
@@ -14,6 +15,7 @@ from repro_env.config.read_machine import read_gpu, read_host
 from repro_env.config.read_outputs import read_outputs
 from repro_env.config.references import check_references
 from repro_env.config.table import Table
+from repro_env.config.torch import torch_backend
 from repro_env.errors import ConfigError, Problem
 from repro_env.values import Platform, PythonVersion, check_identifier, normalise_name
 
@@ -30,6 +32,7 @@ _STEP_KEYS = (
     "group",
     "script",
     "build",
+    "torch-backend",
     "command",
     "inputs",
     "outputs",
@@ -37,6 +40,7 @@ _STEP_KEYS = (
     "env",
     "network",
     "bytecode",
+    "deterministic",
     "gpu",
     "host",
 )
@@ -55,13 +59,14 @@ def read_project(text: str, *, file: str, table: tuple[str, ...] = ()) -> Projec
         problem = Problem(file=file, line=0, key=".".join(table), message="missing, or not a table")
         raise ConfigError.from_problems([problem])
     root = Table(values, (), problems)
-    root.only(("project", "base", "data", "step"), later=("target", "export"))
+    root.only(("project", "base", "data", "step", "export"), later=("target",))
     name, platforms = _project(root, default_name=_pyproject_name(document) if table else "")
     bases = {name: _base(name, inner) for name, inner in root.named("base")}
     data = {name: read_data(name, inner) for name, inner in root.named("data")}
     steps = {name: _step(name, inner) for name, inner in root.named("step")}
     if not root.has("step"):
         root.problem("step", "missing", "add a table [step.NAME] with base, python and command")
+    exports = read_exports(root, name)
     check_references(bases, data, steps, problems)
     problems.check()
     order = dependency_order({name: step.upstream for name, step in steps.items()})
@@ -72,6 +77,7 @@ def read_project(text: str, *, file: str, table: tuple[str, ...] = ()) -> Projec
         bases=bases,
         data=data,
         steps={name: steps[name] for name in order},
+        exports=exports,
         text=text,
         table=table,
     )
@@ -153,6 +159,7 @@ def _step(name: str, table: Table) -> Step:
         group=table.text("group", check=normalise_name),
         script=table.parsed("script", checks.inside_path, ""),
         build=tuple(sorted(map(normalise_name, filter(None, table.texts("build", check=normalise_name, unique=True))))),
+        torch_backend=table.text("torch-backend", check=torch_backend),
     )
     outputs, compare = read_outputs(table)
     return Step(
@@ -167,6 +174,7 @@ def _step(name: str, table: Table) -> Step:
         env=table.text_map("env", check_name=checks.variable_name, convert=checks.word),
         network=table.flag("network"),
         bytecode=table.flag("bytecode"),
+        deterministic=table.flag("deterministic"),
         gpu=read_gpu(table),
         host=read_host(table),
     )
