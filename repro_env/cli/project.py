@@ -75,6 +75,14 @@ def open_workspace(start: Path | None = None) -> Workspace:
     return Workspace(root, project, sources, request_digests(project, sources))
 
 
+def project_root(start: Path | None = None) -> Path:
+    """Return the directory of the project that `start`, by default the current directory, is in. Errors: `ConfigError`.
+
+    What only looks back needs no more than that: a mistake in `repro.toml` hides no history.
+    """
+    return _find(start or _here())[0]
+
+
 def read_lock(workspace: Workspace) -> Lock | None:
     """Return the project's lock, or None if there is none. Errors: `LockError` when it is damaged or too new."""
     from repro_env.lock.parse import parse_lock  # noqa: PLC0415 - not needed where there is no lock

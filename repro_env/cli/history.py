@@ -1,0 +1,73 @@
+"""What commands that look back share: the runs of a project, times as people give them, colours."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import click
+
+from repro_env.cli.project import project_root
+from repro_env.errors import ConfigError, UsageError
+from repro_env.record.runs import Damaged, Run, Runs, find_run, list_runs
+
+_STYLES = {
+    "good": {"fg": "green"},
+    "bad": {"fg": "red"},
+    "doubt": {"fg": "yellow"},
+    "quiet": {"dim": True},
+    "title": {"bold": True},
+}
+_AGE = re.compile(r"(\d{1,6})(min|h|d|w)\Z")
+_UNITS = {"min": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
+_DAY = 10  # characters of a date without a time
+
+
+def paint(text: str, tone: str) -> str:
+    """Return a text in the colour of its tone, where there are colours."""
+    style = _STYLES.get(tone)
+    return text if style is None or "NO_COLOR" in os.environ else click.style(text, **style)  # type: ignore[arg-type]
+
+
+def wanted_run(text: str) -> Run:
+    """Return the run that a person means; one given by its path needs no project. Errors: as `find_run`."""
+    is_path = "/" in text or text.endswith(".json")
+    return find_run(Path() if is_path else project_root(), text)
+
+
+def runs_around(run: Run) -> Runs:
+    """Return the runs among which one's lineage is looked for: those it lies with, else those of this project."""
+    place = run.directory.resolve()
+    if place.parent.name == "runs" and place.parents[1].name == ".repro":
+        return list_runs(place.parents[2])
+    try:
+        return list_runs(project_root())
+    except ConfigError:
+        return Runs(records=(run.record,), damaged=())
+
+
+def tell_damaged(damaged: Sequence[Damaged]) -> None:
+    """Warn of runs whose record cannot be read."""
+    for one in damaged:
+        click.echo(f"warning: {one.directory.name}: {one.why}", err=True)
+
+
+def read_time(text: str, now: datetime, *, after: bool = False) -> datetime:
+    """Return the moment that a person means: `2026-11-23`, `2026-11-23T14:30`, or `3d`, `12h` ago.
+
+    A date is its first moment, or with `after` the first moment of the next day. What names no zone is in this
+    machine's. Errors: `UsageError`.
+    """
+    try:
+        if age := _AGE.match(text):
+            return now - int(age[1]) * _UNITS[age[2]]
+        found = datetime.fromisoformat(text)
+        if len(text) == _DAY and after:
+            found += timedelta(days=1)
+        return found if found.tzinfo else found.astimezone()
+    except (ValueError, OverflowError) as error:
+        hint = "give 2026-11-23, 2026-11-23T14:30, or an age: 30min, 12h, 3d, 2w"
+        raise UsageError(f"{text!r} is no date", hint=hint) from error

@@ -1,0 +1,1 @@
+"""One run as one page: nothing in it is fetched, nothing in it runs."""
