@@ -3,6 +3,8 @@
     /repro/code/...                   the step's code, the working directory
     /repro/input/NAME/BASENAME        one input, read-only: NAME is a data name or STEP.OUTPUT
     /repro/output/PATH                one output, at the path its step declares
+    /repro/verify/enter.py            what checks the machine before the command, where the step asks for one
+    /repro/needs.json                 what that is
 
 A runtime without an image (venv) uses other roots with the same shape below them.
 """
@@ -19,6 +21,8 @@ __all__ = [
     "ENVIRONMENT",
     "IMAGE_ROOTS",
     "INTERPRETER",
+    "NEEDS",
+    "VERIFY",
     "Roots",
     "expand",
     "input_place",
@@ -42,6 +46,8 @@ class Roots:
     output: str
 
 
+VERIFY = "/repro/verify"
+NEEDS = "/repro/needs.json"  # beside the program's directory: there it looks
 IMAGE_ROOTS = Roots(code="/repro/code", input="/repro/input", output="/repro/output")
 
 
