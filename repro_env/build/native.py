@@ -120,7 +120,7 @@ def step_image(
     return Image(
         platform=platform,
         layers=image.layers,
-        env={**base.env, **named, "REPRO_STEP": step.name, **step.env},
+        env={**base.env, **named, "REPRO_STEP": step.name, **step.variables},
         command=expand(step.command, inputs=inputs, outputs=outputs),
         workdir=IMAGE_ROOTS.code,
         labels={"org.opencontainers.image.title": f"{lock.project}/{step.name}"},

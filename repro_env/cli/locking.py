@@ -14,7 +14,7 @@ import click
 from repro_env.cli.fetching import Fetching
 from repro_env.cli.progress import reporter
 from repro_env.cli.project import LOCK_FILE, Workspace, open_workspace, read_lock, store_root
-from repro_env.cli.settings import mirrors
+from repro_env.cli.settings import mirrors, torch_mirror
 from repro_env.config.model import Base, ImageBase
 from repro_env.data.cache import StatCache
 from repro_env.data.measure import keep_manifest, measure
@@ -109,6 +109,7 @@ def resolved(workspace: Workspace, before: Lock | None, upgrade: Upgrade, store:
             report=report,
             upgrade=upgrade.everything,
             upgrade_packages=upgrade.packages,
+            torch_mirror=torch_mirror(),
         )
         return resolve_steps(requests, resolver, known=before.wheels if before else ())
 

@@ -1,4 +1,4 @@
-"""What a user, not a project, decides: where Debian's archives are, by environment variable."""
+"""What a user, not a project, decides by environment variable: where archives and indexes are."""
 
 from __future__ import annotations
 
@@ -20,6 +20,18 @@ def mirrors() -> Mirrors:
     if "snapshot" in chosen:
         _check_template(chosen["snapshot"])
     return Mirrors(**chosen)
+
+
+def torch_mirror() -> str:
+    """Return what stands for `https://download.pytorch.org/whl`: the user's `REPRO_TORCH_MIRROR`, else nothing.
+
+    Errors: `UsageError`.
+    """
+    mirror = os.environ.get("REPRO_TORCH_MIRROR", "")
+    if mirror and not mirror.startswith(("https://", "http://", "file:///")):
+        why = "an address with https: is expected, below which cpu/ and cu128/ are"
+        raise UsageError("REPRO_TORCH_MIRROR is no address", why, "such as https://download.pytorch.org/whl")
+    return mirror
 
 
 def _check_template(template: str) -> None:

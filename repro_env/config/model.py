@@ -98,7 +98,8 @@ class Step:
     `inputs` are data names and `STEP.OUTPUT` references; `outputs` maps a name to a path relative to the project;
     `compare` says how an output is held against another run's (see `comparison`), where not byte for byte; `code` are
     globs relative to the project, or None for what git tracks. With `bytecode` the image holds its Python compiled,
-    too. `gpu` and `host` are what it asks of the machine, None for nothing.
+    too; with `deterministic` its libraries are told to give the same numbers each time. `gpu` and `host` are what it
+    asks of the machine, None for nothing.
     """
 
     name: str

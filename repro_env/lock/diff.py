@@ -146,6 +146,7 @@ def _content(data: LockedData) -> str:
 def _step(subject: str, before: LockedStep, after: LockedStep) -> Iterator[Change]:
     yield from _setting(subject, "base", before.base, after.base)
     yield from _setting(subject, "python", str(before.python), str(after.python))
+    yield from _setting(subject, "torch-backend", before.torch_backend, after.torch_backend)
     yield from _setting(subject, "command", shlex.join(before.command), shlex.join(after.command))
     yield from _setting(subject, "inputs", ", ".join(before.inputs), ", ".join(after.inputs))
     yield from _settings(subject, "output ", before.outputs, after.outputs)
@@ -154,6 +155,7 @@ def _step(subject: str, before: LockedStep, after: LockedStep) -> Iterator[Chang
     yield from _settings(subject, "env ", before.env, after.env)
     yield from _setting(subject, "network", _yes(before.network), _yes(after.network))
     yield from _setting(subject, "bytecode", _yes(before.bytecode), _yes(after.bytecode))
+    yield from _settings(subject, "deterministic ", before.deterministic, after.deterministic)
     yield from _settings(subject, "gpu ", settings(before.gpu), settings(after.gpu))
     yield from _settings(subject, "host ", settings(before.host), settings(after.host))
     yield from _by_platform(subject, before.environments, after.environments, _environment)

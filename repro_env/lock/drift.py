@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from repro_env.config.model import Base, ImageBase, Project, Step
 from repro_env.lock.data import data_change
+from repro_env.lock.determinism import SETTINGS
 from repro_env.lock.model import DebianRoot, Environment, Lock, LockedBase, LockedStep
 from repro_env.values import Digest, Platform
 
@@ -21,6 +22,7 @@ _COMPARED = (
     "env",
     "network",
     "bytecode",
+    "torch-backend",
     "gpu",
     "host",
 )
@@ -80,6 +82,8 @@ def locked_step(step: Step, environments: Mapping[Platform, Environment]) -> Loc
         env=step.env,
         network=step.network,
         bytecode=step.bytecode,
+        torch_backend=step.python.torch_backend,
+        deterministic=SETTINGS if step.deterministic else {},
         gpu=step.gpu,
         host=step.host,
         environments=environments,
@@ -167,7 +171,7 @@ def _steps(lock: Lock, project: Project, digests: Mapping[str, Digest]) -> Itera
             yield Drift(key=f"step.{name}", change=f"{field} changed")
         python, whole = f"step.{name}.python", f"step.{name}"
         if lock.inputs.get(python) != digests.get(python):
-            if "python" not in changed and not _explained(step, lock, project):
+            if {"python", "torch-backend"}.isdisjoint(changed) and not _explained(step, lock, project):
                 yield Drift(key=python, change="requirements changed")
         elif not changed and lock.inputs.get(whole) != digests.get(whole):
             yield Drift(key=whole, change="changed")
@@ -175,7 +179,13 @@ def _steps(lock: Lock, project: Project, digests: Mapping[str, Digest]) -> Itera
 
 def _changed_fields(step: Step, locked: LockedStep) -> list[str]:
     now = locked_step(step, locked.environments)
-    return [name for name in _COMPARED if getattr(now, name) != getattr(locked, name)]
+    changed = [key for key in _COMPARED if getattr(now, _attribute(key)) != getattr(locked, _attribute(key))]
+    # Which variables that means was up to the program that locked, so only whether it is asked for counts.
+    return changed + ["deterministic"] * (bool(now.deterministic) != bool(locked.deterministic))
+
+
+def _attribute(key: str) -> str:
+    return key.replace("-", "_")
 
 
 def _explained(step: Step, lock: Lock, project: Project) -> bool:

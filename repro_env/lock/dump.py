@@ -208,6 +208,8 @@ def _request(step: LockedStep) -> Iterator[str]:
     """Yield what was asked for, apart from tables."""
     yield f"base = {toml.string(step.base)}"
     yield f"python = {toml.string(str(step.python))}"
+    if step.torch_backend:
+        yield f"torch-backend = {toml.string(step.torch_backend)}"
     yield f"command = {toml.array(step.command)}"
     if step.inputs:
         yield f"inputs = {toml.array(step.inputs)}"
@@ -216,8 +218,9 @@ def _request(step: LockedStep) -> Iterator[str]:
             yield f"{name} = {toml.inline(values, in_order=False)}"
     if step.code is not None:
         yield f"code = {toml.array(step.code)}"
-    if step.env:
-        yield f"env = {toml.inline(step.env, in_order=False)}"
+    for name, values in (("env", step.env), ("deterministic", step.deterministic)):
+        if values:
+            yield f"{name} = {toml.inline(values, in_order=False)}"
     flags = (("network", step.network), ("bytecode", step.bytecode))
     yield from (f"{name} = true" for name, is_set in flags if is_set)
 

@@ -249,7 +249,11 @@ class Environment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LockedStep:
-    """Everything that decides what a step is, and `compare`: how its outputs are held against those of another run."""
+    """Everything that decides what a step is, and `compare`: how its outputs are held against those of another run.
+
+    `torch_backend` is the index of PyTorch's packages, empty for that of all others; `deterministic` are the variables
+    that `deterministic = true` stands for, none without it.
+    """
 
     name: str
     base: str
@@ -262,9 +266,23 @@ class LockedStep:
     env: Mapping[str, str] = field(default_factory=dict)
     network: bool = False
     bytecode: bool = False
+    torch_backend: str = ""
+    deterministic: Mapping[str, str] = field(default_factory=dict)
     gpu: GpuRequest | None = None
     host: HostRequest | None = None
     environments: Mapping[Platform, Environment] = field(default_factory=dict)
+
+    @property
+    def variables(self) -> Mapping[str, str]:
+        """What the step's environment is to say: what it declares itself goes before what it asks for by name."""
+        return {**self.deterministic, **self.env}
+
+    @property
+    def overridden(self) -> Mapping[str, str]:
+        """The variables of `deterministic` that the step's own `env` sets to something else."""
+        return {
+            name: self.env[name] for name, value in self.deterministic.items() if self.env.get(name, value) != value
+        }
 
     @property
     def upstream(self) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from repro_env.config.comparison import Comparison
 from repro_env.config.document import DocumentError, read_document
 from repro_env.config.lines import key_lines, nearest_line
 from repro_env.config.problems import key_text
+from repro_env.config.torch import torch_backend
 from repro_env.errors import LockError, Problem
 from repro_env.lock import words
 from repro_env.lock.canonical import read_canonical
@@ -199,9 +200,11 @@ def _step(name: str, fields: Fields, packages: Packages, file: str) -> LockedSte
         outputs=outputs,
         compare=_compare(fields, outputs) if fields.has("compare") else {},
         code=fields.texts("code", check=checks.glob) if fields.has("code") else None,
-        env=_env(fields) if fields.has("env") else {},
+        env=_variables(fields, "env"),
+        deterministic=_variables(fields, "deterministic"),
         network=fields.flag("network"),
         bytecode=fields.flag("bytecode"),
+        torch_backend=fields.parsed("torch-backend", torch_backend) if fields.has("torch-backend") else "",
         gpu=read_gpu(fields),
         host=read_host(fields),
         environments={
@@ -224,8 +227,10 @@ def _compare(fields: Fields, outputs: Mapping[str, str]) -> Mapping[str, str]:
     return found
 
 
-def _env(fields: Fields) -> Mapping[str, str]:
-    return fields.text_map("env", check_name=checks.variable_name, check=checks.word)
+def _variables(fields: Fields, key: str) -> Mapping[str, str]:
+    if not fields.has(key):
+        return {}
+    return fields.text_map(key, check_name=checks.variable_name, check=checks.word)
 
 
 def _environment(fields: Fields, python: PythonVersion, packages: Packages, file: str) -> Environment:

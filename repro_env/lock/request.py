@@ -76,6 +76,7 @@ def _python(step: Step, inputs: PythonInputs, project: Project) -> Digest:
             "files": {name: requirement_lines(text) for name, text in inputs.files.items()},
             "uv": inputs.uv,
             **({"build": step.python.build} if step.python.build else {}),
+            **({"torch-backend": step.python.torch_backend} if step.python.torch_backend else {}),
         }
     )
 
@@ -93,6 +94,7 @@ def _step(step: Step, python: Digest) -> Digest:
             "network": step.network,
             # A key of a later version is here only where it is used, so that it makes no lock stale.
             **({"bytecode": True} if step.bytecode else {}),
+            **({"deterministic": True} if step.deterministic else {}),
             **({"compare": dict(step.compare)} if step.compare else {}),
             **({"gpu": step.gpu.to_dict()} if step.gpu else {}),
             **({"host": step.host.to_dict()} if step.host else {}),

@@ -227,6 +227,7 @@ def _request(
         group=step.python.group,
         script=step.python.script,
         build=step.python.build,
+        torch_backend=step.python.torch_backend,
         previous=before.wheels if before else (),
         previous_sources=before.sources if before else (),
         previous_local=before.local if before else (),

@@ -16,10 +16,13 @@ from repro_env.values import Digest, strip_credentials
 
 
 class SizedHttp(Http, Protocol):
-    """A client that can also ask for a size alone: `edges.http_client.HttpClient`."""
+    """A client that can also ask for a size alone, and for a whole document: `edges.http_client.HttpClient`."""
 
     def size(self, url: str) -> int | None:
         """Return the content's size in bytes, or None if it is not known. Errors: `FetchError`."""
+
+    def get(self, url: str, *, limit: int, accept: str = "*/*") -> bytes:
+        """Return a document. Errors: `FetchError`."""
 
 
 def complete(found: Distribution, *, project: Path, store: Store, http: SizedHttp) -> Wheel:

@@ -46,13 +46,15 @@ def explain(request: StepRequest, said: str, directory: str) -> ReproError:
     why = _named(request, clean(said, directory))
     text = " ".join(why.split())  # older uv breaks lines
     if _OFFLINE.search(text) or (_UNREACHABLE.search(text) and not _REACHED.search(text)):
-        return FetchError(
-            f"step {request.step}: a Python index cannot be reached",
-            why,
-            "check the network, the proxy variables and the index's address; credentials go to ~/.netrc or UV_INDEX",
-        )
+        return FetchError(f"step {request.step}: a Python index cannot be reached", why, _reaching(text))
     case = _case(request, text)
     return ResolutionError(f"step {request.step}: {case.what}", why, case.hint)
+
+
+def _reaching(text: str) -> str:
+    if "pytorch.org" in text:
+        return "check the network and the proxy variables; REPRO_TORCH_MIRROR names a mirror of PyTorch's indexes"
+    return "check the network, the proxy variables and the index's address; credentials go to ~/.netrc or UV_INDEX"
 
 
 def no_wheel(request: StepRequest, error: NoWheelError) -> ResolutionError:

@@ -26,6 +26,7 @@ from repro_env.resolve.python.target import uv_platform
 from repro_env.values import normalise_name
 
 OUTPUT = "pylock.toml"
+TORCH = "torch-index"
 STEP_PROJECT, SCRIPT_PROJECT = "repro-this-step", "repro-this-script"
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 _DIRECT = re.compile(r"(?P<name>[^@;]+)@\s*(?P<place>[^\s;]+)(?P<rest>.*)\Z", re.DOTALL)
@@ -62,10 +63,12 @@ def render(
     upgrade: bool,
     upgrade_packages: Iterable[str],
     local: Mapping[str, Path] = MappingProxyType({}),
+    torch: Mapping[str, str] | None = None,
 ) -> Rendering:
     """Return what to write into `directory` and how to call uv, whose working directory is `project`.
 
-    `local` are the directories of packages that have their sources here, by name.
+    `local` are the directories of packages that have their sources here, by name. `torch` are the pages of a mirror's
+    index for PyTorch's packages, by name; without them uv's own index of the request's backend counts.
     Errors: `ResolutionError` for a base that no wheel fits.
     """
     known: tuple[Wheel | SourcePackage, ...] = (*request.previous, *request.previous_sources)
@@ -78,9 +81,11 @@ def render(
         f"--output-file={directory / OUTPUT}",
         *(["--upgrade"] if upgrade else []),
         *(f"--upgrade-package={name}" for name in sorted(upgrade_packages)),
+        *_torch_options(request, directory, mirrored=torch is not None),
         *(f"--group={PYPROJECT}:{request.group}" for _ in request.inputs.group[:1]),
         *(f"./{name}" for name in request.inputs.roots),
     ]
+    files |= {f"{TORCH}/{name}/index.html": page for name, page in (torch or {}).items()}
     if request.inputs.dependencies:
         files["step/pyproject.toml"] = _step_project(request, project, local)
         arguments.append(str(directory / "step" / PYPROJECT))
@@ -88,6 +93,17 @@ def render(
         files |= _script_files(request, project, local)
         arguments += [*_script_options(request, project, directory), str(directory / "script" / PYPROJECT)]
     return Rendering(files=files, arguments=tuple(arguments))
+
+
+def _torch_options(request: StepRequest, directory: Path, *, mirrored: bool) -> Iterator[str]:
+    """Yield the option that lets PyTorch's packages, and no others, come from the index of the step's backend.
+
+    An index that goes before the others, and holds no page of another package, is as good as uv's own mechanism, which
+    knows no mirror.
+    """
+    if request.torch_backend:
+        pages = (directory / TORCH).as_uri()
+        yield f"--index={TORCH}={pages}" if mirrored else f"--torch-backend={request.torch_backend}"
 
 
 def preferences(wheels: Iterable[Wheel | SourcePackage]) -> str:

@@ -25,7 +25,8 @@ class StepRequest:
     `interpreter` is the full version where it is known; `glibc` that of the base, which decides the manylinux tag.
     `group` and `script` are the names that `inputs.group` and `inputs.script` were read from. `previous` are the wheels
     that are kept where they still satisfy the request, and so are `previous_sources` and what the builds of both these
-    and `previous_local` need. `build` are the names of packages that are built from their sources.
+    and `previous_local` need. `build` are the names of packages that are built from their sources, `torch_backend` the
+    index that PyTorch's packages come from.
     """
 
     step: str
@@ -37,6 +38,7 @@ class StepRequest:
     group: str = ""
     script: str = ""
     build: tuple[str, ...] = ()
+    torch_backend: str = ""
     previous: tuple[Wheel, ...] = field(default=())
     previous_sources: tuple[SourcePackage, ...] = ()
     previous_local: tuple[LocalPackage, ...] = ()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -28,6 +28,7 @@ from repro_env.resolve.python.pylock import Directory, Distribution, NoWheelErro
 from repro_env.resolve.python.render import OUTPUT, asks_for_anything, render
 from repro_env.resolve.python.request import Packages, StepRequest
 from repro_env.resolve.python.target import glibc_minor, ranked_tags
+from repro_env.resolve.python.torch import torch_index, torch_pages
 from repro_env.values import Digest, Platform
 
 Resolved = dict[tuple[str, Platform], Packages]
@@ -39,6 +40,7 @@ _UNWANTED = (
     # certificates, the cache and the resolution's own settings are the user's and pass.
     *("UV_WORKING_DIR", "UV_WORKING_DIRECTORY", "UV_PROJECT", "UV_PYTHON", "UV_SYSTEM_PYTHON"),
     *("UV_NO_BINARY", "UV_NO_BINARY_PACKAGE", "UV_ONLY_BINARY", "UV_CUSTOM_COMPILE_COMMAND", "UV_NO_VERIFY_HASHES"),
+    "UV_TORCH_BACKEND",  # "auto" would make a lock depend on the machine; a step says its own
     *("UV_UPGRADE", "UV_LOG_CONTEXT", "RUST_LOG", "FORCE_COLOR", "CLICOLOR_FORCE", "VIRTUAL_ENV", "PYTHONPATH"),
 )
 
@@ -48,6 +50,7 @@ class Resolver:
     """What a resolution needs besides its request.
 
     `project` is the project's root. `upgrade` lets go of every pin, `upgrade_packages` of those of these packages.
+    `torch_mirror` is the root of a mirror of PyTorch's indexes, empty for PyTorch's own.
     """
 
     project: Path
@@ -56,6 +59,7 @@ class Resolver:
     report: Reporter
     upgrade: bool = False
     upgrade_packages: frozenset[str] = frozenset()
+    torch_mirror: str = ""
 
     def resolve(self, request: StepRequest) -> Packages:
         """Return the packages of one step on one platform.
@@ -111,6 +115,7 @@ class Resolver:
             glibc=request.glibc,
             interpreter=request.interpreter,
             inputs=PythonInputs(dependencies=asked, uv=request.inputs.uv),
+            torch_backend=request.torch_backend,
             previous=before,
         )
         return self.resolve(inner).wheels
@@ -127,6 +132,12 @@ class Resolver:
             except PylockError as error:
                 raise ToolError(f"step {request.step}: uv wrote what cannot be understood", str(error)) from error
 
+    def _torch(self, request: StepRequest) -> Mapping[str, str] | None:
+        """Return the mirror's pages of PyTorch's packages, None where no mirror is asked."""
+        if not (self.torch_mirror and request.torch_backend):
+            return None
+        return torch_pages(torch_index(self.torch_mirror, request.torch_backend), self.http)
+
     def _compile(self, request: StepRequest, directory: Path) -> str:
         """Run uv and return the `pylock.toml` it wrote."""
         rendering = render(
@@ -136,9 +147,10 @@ class Resolver:
             upgrade=self.upgrade,
             upgrade_packages=self.upgrade_packages,
             local=find_local(request.inputs, self.project),
+            torch=self._torch(request),
         )
         for name, text in rendering.files.items():
-            (directory / name).parent.mkdir(exist_ok=True)
+            (directory / name).parent.mkdir(exist_ok=True, parents=True)
             (directory / name).write_text(text, encoding="utf-8")
         done = process.run(
             # Any interpreter does: nothing is built. Without one named, uv would look for the step's and warn.
