@@ -10,10 +10,13 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from projects import TWO_STEPS, OnDisk, two_steps
+
+from repro_env.record.model import RunRecord
+from repro_env.record.read_statement import from_statement
+from repro_env.record.runs import read_record
 
 Golden = Callable[[str, str], None]
 VENV = ("exec", "--runtime", "venv")
@@ -24,8 +27,8 @@ def project(tmp_path: Path) -> OnDisk:
     return two_steps(tmp_path)
 
 
-def records(project: OnDisk) -> list[dict[str, Any]]:
-    return [json.loads(path.read_text()) for path in sorted(project.root.glob(".repro/runs/*/record.json"))]
+def records(project: OnDisk) -> list[RunRecord]:
+    return [read_record(path) for path in sorted(project.root.glob(".repro/runs/*/record.json"))]
 
 
 def statuses(project: OnDisk) -> dict[str, str]:
@@ -39,8 +42,8 @@ def test_two_steps_one_after_the_other(project: OnDisk, golden: Golden) -> None:
     assert project.repro(*VENV, "count").status == 0
     assert (project.root / "build/number.txt").read_text() == "8"
     made, used = records(project)
-    assert made["outputs"][0]["digest"] == used["inputs"][0]["digest"]
-    assert used["inputs"][0]["run"] == made["id"]
+    assert made.outputs[0].digest == used.inputs[0].digest
+    assert used.inputs[0].run == made.id
     assert statuses(project) == {"clean": "current", "count": "current"}
     golden("status-current.txt", str(project.repro("status")))
 
@@ -92,7 +95,7 @@ def test_the_steps_own_exit_status_is_passed_on(project: OnDisk, golden: Golden)
     project.write("clean.py", "import sys; print('half done'); sys.exit(3)")
     golden("exec-failed.txt", str(project.repro(*VENV, "clean")))
     [record] = records(project)
-    assert (record["status"], record["exit_status"], record["outputs"]) == ("failed", 3, [])
+    assert (record.status, record.exit_status, record.outputs) == ("failed", 3, ())
 
 
 def test_a_failed_run_leaves_the_last_output_and_keeps_its_own(project: OnDisk) -> None:
@@ -106,7 +109,7 @@ def test_a_failed_run_leaves_the_last_output_and_keeps_its_own(project: OnDisk) 
 def test_an_output_that_was_not_made(project: OnDisk, golden: Golden) -> None:
     project.write("clean.py", "pass")
     golden("exec-no-output.txt", str(project.repro(*VENV, "clean")))
-    assert records(project)[0]["status"] == "failed"
+    assert records(project)[0].status == "failed"
 
 
 def test_arguments_after_two_dashes_are_the_steps(project: OnDisk) -> None:
@@ -144,7 +147,7 @@ def test_code_that_names_nothing(project: OnDisk, golden: Golden) -> None:
 def test_json_is_the_record(project: OnDisk) -> None:
     answer = project.repro(*VENV, "--json", "clean")
     assert answer.stdout == "cleaned raw.csv\n"
-    assert json.loads(answer.stderr)["status"] == "succeeded"
+    assert from_statement(json.loads(answer.stderr)).status == "succeeded"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -161,4 +164,4 @@ def test_a_signal_reaches_the_step_and_the_record_says_so(project: OnDisk, numbe
     assert process.returncode == 128 + number
     assert time.monotonic() - began < 20
     [record] = records(project)
-    assert (record["status"], record["signal"], record["exit_status"]) == ("failed", number, None)
+    assert (record.status, record.signal, record.exit_status) == ("failed", number, None)
