@@ -8,6 +8,7 @@ import sys
 from collections.abc import Collection
 from pathlib import Path
 
+from repro_env.cli.gpus import as_given
 from repro_env.edges.files import os_errors
 from repro_env.edges.report import Reporter
 from repro_env.errors import UsageError
@@ -43,13 +44,13 @@ def saved_machine(file: str) -> Facts:
 
 
 def verify_machine(
-    lock: Lock, step: LockedStep, project: Path, allowed: Collection[str], report: Reporter
+    lock: Lock, step: LockedStep, facts: Facts, allowed: Collection[str], report: Reporter
 ) -> tuple[str, ...]:
-    """Hold this machine against a step that is about to run, and return what is not met and was allowed.
+    """Hold a machine against a step that is about to run, and return what is not met and was allowed.
 
     Errors: `VerificationError` that tells everything else that is not met.
     """
-    waived = demand(step.name, check_step(lock, step, this_machine(project, step)), allowed)
+    waived = demand(step.name, check_step(lock, step, as_given(facts, step)), allowed)
     if waived:
         report.warn(f"step {step.name} goes on although this machine is not what it needs: {', '.join(waived)}")
     return waived

@@ -9,6 +9,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from repro_env import __version__
 from repro_env.build.code import CodeFile, copy_code, find_code
@@ -29,10 +30,14 @@ from repro_env.record.facts import git_state, host_facts
 from repro_env.record.model import RunRecord
 from repro_env.record.runs import OpenRun, list_runs, new_run_id, recording
 from repro_env.run.execute import Outcome, execute, make_run_directory
-from repro_env.run.plan import GPU_SELECTION, RunPlan, User, plan_run
+from repro_env.run.plan import RunPlan, User, plan_run
 from repro_env.run.runtimes.base import Needs, Runtime
-from repro_env.run.runtimes.choose import choose, runtimes_of
+from repro_env.run.runtimes.choose import choose_for, runtimes_of
 from repro_env.values import Digest, Platform
+
+if TYPE_CHECKING:
+    from repro_env.run.gpus import GpuGrant
+    from repro_env.verify.facts import Facts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +78,8 @@ class Run:
         self._lock = fresh_lock(workspace)
         self._step = self._lock.steps[step]
         self._platform = this_platform(self._step)
-        self._runtime = choose(runtimes_of(store, report), asked=runtime, gpus=self._step.gpu is not None)
+        self._facts = self._machine()
+        self._runtime, self._gpus = choose_for(runtimes_of(store, report), self._grant(), asked=runtime)
         self._verifier = Verifier(workspace, self._lock, list_runs(workspace.root), report)
 
     def prepare(self) -> Prepared:
@@ -130,13 +136,28 @@ class Run:
             files.remove_tree(directory / "code")
         return Finished(record=record, outcome=outcome, not_isolated=open_ends)
 
+    def _machine(self) -> Facts | None:
+        """Return what this machine is, or None for a step that asks nothing of it."""
+        if self._step.gpu is None and self._step.host is None:
+            return None
+        from repro_env.cli.machine import this_machine  # noqa: PLC0415 - a step that asks for nothing starts sooner
+
+        return this_machine(self._workspace.root, self._step)
+
+    def _grant(self) -> GpuGrant | None:
+        if self._facts is None:
+            return None
+        from repro_env.cli.gpus import grant_of  # noqa: PLC0415 - same
+
+        return grant_of(self._facts, self._step)
+
     def _verify_machine(self) -> tuple[str, ...]:
         """Return the names of what of this machine is not as the step needs it and was allowed."""
-        if self._step.gpu is None and self._step.host is None:
+        if self._facts is None:
             return ()
-        from repro_env.cli.machine import verify_machine  # noqa: PLC0415 - a step that asks for nothing starts sooner
+        from repro_env.cli.machine import verify_machine  # noqa: PLC0415 - same
 
-        return verify_machine(self._lock, self._step, self._workspace.root, self._allowed, self._report)
+        return verify_machine(self._lock, self._step, self._facts, self._allowed, self._report)
 
     def _build(self) -> Built | None:
         """Have in the store what the runtime needs, and return the images, or None where it needs none."""
@@ -177,7 +198,7 @@ class Run:
             project=self._lock.project,
             image=image,
             image_environment=read_image(self._store, image).env if image else {},
-            gpu_selection={name: os.environ[name] for name in GPU_SELECTION if name in os.environ},
+            gpus=self._gpus,
             inputs=prepared.inputs.planned,
             code=directory / "code",
             output=directory / "output",

@@ -10,11 +10,12 @@ from typing import Any
 
 import click
 
+from repro_env.cli.gpus import as_given
 from repro_env.cli.machine import saved_machine, this_machine
 from repro_env.cli.project import fresh_lock, open_workspace
 from repro_env.errors import VerificationError
 from repro_env.lock.model import Lock, LockedStep
-from repro_env.run.plan import GPU_SELECTION
+from repro_env.run.gpus import SELECTION
 from repro_env.verify.checks import check_step
 from repro_env.verify.demand import check_allowed
 from repro_env.verify.facts import Facts
@@ -64,10 +65,10 @@ def _findings(lock: Lock, steps: Sequence[LockedStep], machine: str, project: Pa
     seen: dict[object, Facts] = {}
     found = {}
     for step in steps:
-        view = step.gpu is not None, *(step.env.get(name) for name in GPU_SELECTION)
+        view = step.gpu is not None, *(step.env.get(name) for name in SELECTION)
         if saved is None and view not in seen:
             seen[view] = this_machine(project, step)
-        found[step.name] = check_step(lock, step, saved or seen[view])
+        found[step.name] = check_step(lock, step, as_given(saved or seen[view], step))
     return found
 
 

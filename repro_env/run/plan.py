@@ -1,7 +1,7 @@
 """What one run of a step is, before anything is started: command, environment, mounts, limits.
 
 A plan says what the step sees and is the same for every runtime that isolates; `runtimes/` turns it into each one's
-own words. Nothing of the caller's environment gets in, but for which GPUs a step with GPUs is to see.
+own words. Nothing of the caller's environment gets in.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from pathlib import Path
 
 from repro_env.lock import places
 from repro_env.lock.model import Environment, LockedStep
+from repro_env.run.gpus import NOTHING, Passing, with_paths
+from repro_env.run.mounts import Mount
 from repro_env.values import Digest
 
 SHARED_MEMORY = 8 * 2**30
@@ -19,9 +21,6 @@ SHARED_MEMORY = 8 * 2**30
 `DataLoader` with workers."""
 
 PATH = f"{places.ENVIRONMENT}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-
-GPU_SELECTION = ("CUDA_DEVICE_ORDER", "CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES")
-"""Variables by which the caller, or a scheduler, says which GPUs a step is to see."""
 
 HOSTNAME = "repro"
 
@@ -50,15 +49,6 @@ class Input:
     name: str
     declared: str
     source: Path
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mount:
-    """A file or directory of this machine at a place the step sees."""
-
-    source: Path
-    target: str
-    read_only: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +81,7 @@ class RunPlan:
     output: Path
     user: User
     shared_memory: int = SHARED_MEMORY
+    gpus: Passing = NOTHING
 
     @property
     def network(self) -> bool:
@@ -123,19 +114,18 @@ def plan_run(
     user: User,
     arguments: Sequence[str] = (),
     roots: places.Roots = places.IMAGE_ROOTS,
-    gpu_selection: Mapping[str, str] | None = None,
+    gpus: Passing = NOTHING,
 ) -> RunPlan:
     """Return the plan of one run.
 
     `code` is the directory that holds the step's code and `output` the run's own fresh directory; `arguments` are
     appended to the command; `image_environment` is what the image's config declares. `roots` are the places as the step
-    sees them; `gpu_selection` are the caller's variables of `GPU_SELECTION`, which a step with GPUs gets. Errors:
-    `KeyError` when the command names an input or output that the step does not have, which the lock's door has refused
-    before.
+    sees them; `gpus` is how the runtime passes what the step is given. Errors: `KeyError` when the command names an
+    input or output that the step does not have, which the lock's door has refused before.
     """
     seen = {entry.name: places.input_place(roots, entry.name, entry.declared) for entry in inputs}
     made = {name: places.output_place(roots, declared) for name, declared in step.outputs.items()}
-    selected = (gpu_selection or {}) if step.gpu is not None else {}
+    variables = _variables(step, run, image_environment, gpus.variables, seen, made)
     return RunPlan(
         run=run,
         project=project,
@@ -143,13 +133,14 @@ def plan_run(
         environment=environment,
         image=image,
         argv=(*places.expand(step.command, inputs=seen, outputs=made), *arguments),
-        variables=_variables(step, run, {**image_environment, **selected}, seen, made),
+        variables=dict(sorted(with_paths(variables, gpus.paths).items())),
         roots=roots,
         code=code,
         inputs=tuple(Mount(source=entry.source, target=seen[entry.name]) for entry in inputs),
         output=output,
         user=user,
         shared_memory=max(SHARED_MEMORY, step.host.shm if step.host else 0),
+        gpus=gpus,
     )
 
 
@@ -166,11 +157,12 @@ def _variables(
     step: LockedStep,
     run: str,
     image_environment: Mapping[str, str],
+    gpus: Mapping[str, str],
     inputs: Mapping[str, str],
     outputs: Mapping[str, str],
 ) -> dict[str, str]:
-    """Return the step's whole environment, sorted; what `repro` says of places cannot be overridden."""
+    """Return the step's whole environment; what `repro` says of places and of the GPUs cannot be overridden."""
     own = {"REPRO_STEP": step.name, "REPRO_RUN": run}
     own |= {places.input_variable(name): place for name, place in inputs.items()}
     own |= {places.variable("OUTPUT", name): place for name, place in outputs.items()}
-    return dict(sorted({**ENVIRONMENT, **image_environment, **step.env, **own}.items()))
+    return {**ENVIRONMENT, **image_environment, **step.variables, **gpus, **own}

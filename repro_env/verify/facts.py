@@ -20,8 +20,9 @@ class Gpu:
     """One GPU that programs can use, or one MIG instance. `memory` is in bytes, None and empty are not known.
 
     `index` is NVML's, of the whole GPU for a MIG instance, whose profile `mig` is. `compute_capability` is `9.0`.
-    `peers` and `nvlinks` are the indices of the GPUs that this one reaches directly, and by NVLink. `problem` says
-    what is wrong with the device itself.
+    `peers` and `nvlinks` are the indices of the GPUs that this one reaches directly, and by NVLink. `minor` is the
+    number of its device node, and `instance` are those of a MIG instance: of its GPU instance and compute instance.
+    `problem` says what is wrong with the device itself.
     """
 
     index: int
@@ -34,6 +35,8 @@ class Gpu:
     mig: str = ""
     peers: tuple[int, ...] | None = None
     nvlinks: tuple[int, ...] | None = None
+    minor: int | None = None
+    instance: tuple[int, ...] | None = None
     problem: str = ""
 
     @property
@@ -56,6 +59,8 @@ class Gpu:
             mig=door.text("mig"),
             peers=door.maybe("peers", indices),
             nvlinks=door.maybe("nvlinks", indices),
+            minor=door.maybe("minor", count),
+            instance=door.maybe("instance", indices),
             problem=door.text("problem"),
         )
 

@@ -113,6 +113,11 @@ def _devices(asked: GpuRequest, gpus: Sequence[Gpu]) -> Iterator[Finding]:
         yield _every("ecc", "ECC memory on", gpus, lambda gpu: words[gpu.ecc], lambda gpu: gpu.ecc is True)
 
 
+def is_suited(asked: GpuRequest, gpu: Gpu) -> bool:
+    """Whether a device is on its own what is asked for."""
+    return all(finding.is_met for finding in _devices(asked, [gpu]))
+
+
 def _is_one_of(gpu: Gpu, names: Sequence[str]) -> bool:
     return any(name_matches(name, gpu.name) for name in names)
 

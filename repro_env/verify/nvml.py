@@ -136,6 +136,7 @@ def _gpu(pynvml: Any, index: int, handle: Any) -> Gpu:
         memory=_memory(pynvml, handle),
         compute_capability=f"{capability[0]}.{capability[1]}" if capability else "",
         ecc=_ask(pynvml, lambda: bool(pynvml.nvmlDeviceGetEccMode(handle)[0])),
+        minor=_ask(pynvml, lambda: int(pynvml.nvmlDeviceGetMinorNumber(handle))),
     )
 
 
@@ -156,12 +157,15 @@ def _instances(pynvml: Any, parent: Gpu, handle: Any) -> Iterator[Gpu]:
 def _instance(pynvml: Any, parent: Gpu, handle: Any) -> Gpu:
     name = _ask(pynvml, lambda: str(pynvml.nvmlDeviceGetName(handle))) or parent.name
     profile = _MIG.search(name)
+    part = _ask(pynvml, lambda: int(pynvml.nvmlDeviceGetGpuInstanceId(handle)))
+    compute = _ask(pynvml, lambda: int(pynvml.nvmlDeviceGetComputeInstanceId(handle)))
     return replace(
         parent,
         name=name,
         uuid=_ask(pynvml, lambda: str(pynvml.nvmlDeviceGetUUID(handle))) or "",
         memory=_memory(pynvml, handle),
         mig=profile[1] if profile else "unknown",
+        instance=None if part is None or compute is None else (part, compute),
         peers=(),
         nvlinks=(),
     )

@@ -14,10 +14,11 @@ from repro_env.edges.report import Silent
 from repro_env.edges.sandbox import find_bwrap
 from repro_env.errors import RuntimeUnavailableError
 from repro_env.image.store import Store
+from repro_env.run.gpus import GpuDevice, GpuGrant, Passing
 from repro_env.run.runtimes import bwrap
 from repro_env.run.runtimes.base import Runtime, Unavailable
 from repro_env.run.runtimes.bwrap import Bwrap
-from repro_env.run.runtimes.choose import RUNTIMES, choose, runtimes_of
+from repro_env.run.runtimes.choose import RUNTIMES, choose, choose_for, runtimes_of
 from repro_env.run.runtimes.docker import Docker
 from repro_env.run.runtimes.podman import Podman
 
@@ -26,7 +27,11 @@ from repro_env.run.runtimes.podman import Podman
 class Pretended:
     name: str
     absence: Unavailable | None = None
+    gpus: Unavailable | None = None
     asked: int = 0
+
+    def pass_gpus(self, _grant: GpuGrant) -> Passing | Unavailable:
+        return self.gpus or Passing(how=f"by {self.name}")
 
     def unavailable(self) -> Unavailable | None:
         self.asked += 1
@@ -64,12 +69,25 @@ def test_every_reason_is_given() -> None:
     assert caught.value.exec_status == 123
 
 
-def test_a_step_with_gpus_starts_only_where_it_sees_them() -> None:
-    runtimes = given(Pretended("bwrap"), Pretended("docker"), Pretended("venv"))
-    assert choose(runtimes, gpus=True).name == "venv"
-    with pytest.raises(RuntimeUnavailableError, match="runtime docker gives a step no GPU") as caught:
-        choose(runtimes, asked="docker", gpus=True)
-    assert caught.value.hint == "use --runtime venv"
+GRANT = GpuGrant(devices=(GpuDevice(index=0, uuid="GPU-0"),))
+
+
+def test_a_step_with_gpus_starts_where_it_gets_them() -> None:
+    without = Pretended("bwrap", gpus=Unavailable("no library", "install it"))
+    runtimes = given(without, Pretended("docker"), Pretended("venv"))
+    runtime, passing = choose_for(runtimes, GRANT)
+    assert (runtime.name, passing.how) == ("docker", "by docker")
+    assert choose_for(runtimes, None)[0].name == choose_for(runtimes, GpuGrant(devices=()))[0].name == "bwrap"
+    with pytest.raises(RuntimeUnavailableError) as caught:
+        choose_for(runtimes, GRANT, asked="bwrap")
+    assert str(caught.value) == "runtime bwrap cannot be used here\n  bwrap: no library\nhint: install it"
+
+
+def test_what_two_runtimes_need_is_hinted_at_once() -> None:
+    same = Unavailable("no device", "install the driver")
+    with pytest.raises(RuntimeUnavailableError) as caught:
+        choose_for(given(Pretended("podman", gpus=same), Pretended("docker", gpus=same)), GRANT)
+    assert (caught.value.why, caught.value.hint) == ("podman: no device\ndocker: no device", "install the driver")
 
 
 def test_an_unknown_name_is_answered_with_the_known_ones() -> None:

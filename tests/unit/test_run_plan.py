@@ -1,20 +1,23 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import tiny
 
-from repro_env.config.machine import GpuRequest, HostRequest
+from repro_env.config.machine import HostRequest
 from repro_env.lock.places import Roots
-from repro_env.run.plan import ENVIRONMENT, SHARED_MEMORY, Input, Mount, RunPlan, User, mounts, plan_run
+from repro_env.run.gpus import Passing
+from repro_env.run.mounts import Mount
+from repro_env.run.plan import ENVIRONMENT, SHARED_MEMORY, Input, RunPlan, User, mounts, plan_run
 from repro_env.values import Digest
 
 IMAGE = Digest.of(b"image")
 
 
-def plan(*, gpu: GpuRequest | None = None, host: HostRequest | None = None, **changes: object) -> RunPlan:
+def plan(*, host: HostRequest | None = None, env: Mapping[str, str] | None = None, **changes: object) -> RunPlan:
     step = tiny.tiny_step(
         "python",
         "train.py",
@@ -23,7 +26,7 @@ def plan(*, gpu: GpuRequest | None = None, host: HostRequest | None = None, **ch
         "{output.model}",
         inputs=["raw", "clean.table"],
         outputs={"model": "build/model.pt"},
-        env={"SEED": "1", "LANG": "de_DE.UTF-8", "REPRO_STEP": "forged"},
+        env=env or {"SEED": "1", "LANG": "de_DE.UTF-8", "REPRO_STEP": "forged"},
     )
     given: dict[str, object] = {
         "run": "20261123-1",
@@ -41,7 +44,7 @@ def plan(*, gpu: GpuRequest | None = None, host: HostRequest | None = None, **ch
         "user": User(uid=1000, gid=100),
         **changes,
     }
-    step = replace(step, gpu=gpu, host=host)
+    step = replace(step, host=host)
     return plan_run(step, tiny.ENVIRONMENT, **given)  # type: ignore[arg-type]
 
 
@@ -79,10 +82,17 @@ def test_nothing_of_the_callers_environment_gets_in(monkeypatch: pytest.MonkeyPa
     assert plan() == before
 
 
-def test_a_step_with_gpus_sees_those_that_the_caller_chose() -> None:
-    chosen = {"CUDA_VISIBLE_DEVICES": "1"}
-    assert "CUDA_VISIBLE_DEVICES" not in plan(gpu_selection=chosen).variables
-    assert plan(gpu=GpuRequest(), gpu_selection=chosen).variables["CUDA_VISIBLE_DEVICES"] == "1"
+def test_what_passes_the_gpus_goes_before_what_the_step_declares_and_after_its_directories() -> None:
+    passing = Passing(
+        variables={"CUDA_VISIBLE_DEVICES": "0"},
+        paths={"LD_LIBRARY_PATH": "/driver", "PATH": "/driver/bin"},
+    )
+    found = plan(gpus=passing, env={"CUDA_VISIBLE_DEVICES": "3", "LD_LIBRARY_PATH": "/compat"}).variables
+    assert found["CUDA_VISIBLE_DEVICES"] == "0"  # the third of the machine, and the only one there
+    assert found["LD_LIBRARY_PATH"] == "/compat:/driver"
+    assert found["PATH"] == "/opt/env/bin:/bin:/driver/bin"
+    assert plan(gpus=passing).variables["LD_LIBRARY_PATH"] == "/driver"
+    assert list(found) == sorted(found)
 
 
 def test_shared_memory_is_as_much_as_is_asked_for_and_never_less_than_usual() -> None:

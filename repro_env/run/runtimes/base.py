@@ -10,6 +10,7 @@ from typing import Protocol
 
 from repro_env.edges.child import Ended
 from repro_env.lock.places import Roots
+from repro_env.run.gpus import GpuGrant, Passing
 from repro_env.run.plan import RunPlan
 
 
@@ -45,6 +46,9 @@ class Runtime(Protocol):
 
     def unavailable(self) -> Unavailable | None:
         """Return why this runtime cannot be used here, or None. Asking starts nothing that lasts."""
+
+    def pass_gpus(self, grant: GpuGrant) -> Passing | Unavailable:
+        """Return how a step gets these GPUs of this machine and no others, or why it cannot."""
 
     def not_isolated(self, plan: RunPlan) -> Sequence[str]:
         """Return, in plain sentences, what of this machine the step can see or change beyond its plan."""

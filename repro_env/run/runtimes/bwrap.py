@@ -23,8 +23,11 @@ from repro_env.image.oci import read_image
 from repro_env.image.store import Store
 from repro_env.image.unpack import root_filesystem
 from repro_env.lock.places import IMAGE_ROOTS, Roots
-from repro_env.run.plan import HOSTNAME, Mount, RunPlan, mounts
+from repro_env.run.gpus import GpuGrant, Passing
+from repro_env.run.mounts import Mount
+from repro_env.run.plan import HOSTNAME, RunPlan, mounts
 from repro_env.run.runtimes.base import Needs, Unavailable
+from repro_env.run.runtimes.gpu_files import pass_files
 
 _PROBE_SECONDS = 20.0
 
@@ -60,6 +63,10 @@ def _system_arguments(plan: RunPlan) -> list[str]:
     words += ["--perms", "1777", "--size", str(plan.shared_memory), "--tmpfs", "/dev/shm", "--tmpfs", "/sys"]  # noqa: S108 - same
     for name in _SYSTEM:
         words += ["--ro-bind-try", f"/sys/{name}", f"/sys/{name}"]
+    for node in plan.gpus.nodes:
+        words += ["--dev-bind", str(node.source), node.target]
+    for mount in plan.gpus.mounts:
+        words += _mount_arguments(mount)
     return [*words, "--remount-ro", "/sys", "--remount-ro", "/dev"]
 
 
@@ -73,9 +80,11 @@ class Bwrap:
     name = "bwrap"
     needs = Needs.ENVIRONMENT_IMAGE
 
-    def __init__(self, store: Store, reporter: Reporter) -> None:
+    def __init__(self, store: Store, reporter: Reporter, driver: Path = Path("/")) -> None:
+        """`driver` is the root below which NVIDIA's driver is installed."""
         self._store = store
         self._reporter = reporter
+        self._driver = driver
 
     def roots(self, *, code: Path, run: Path) -> Roots:  # noqa: ARG002 - the image's, whatever this machine has
         """Return the image's places."""
@@ -95,6 +104,10 @@ class Bwrap:
             said = error.why.splitlines()[-1] if error.why else error.what
             return Unavailable(said, _namespace_hint())
         return None
+
+    def pass_gpus(self, grant: GpuGrant) -> Passing | Unavailable:
+        """Return the device nodes and the driver's files that the sandbox shows."""
+        return pass_files(grant, self._driver, "use a container engine that has NVIDIA's container toolkit")
 
     def not_isolated(self, plan: RunPlan) -> Sequence[str]:
         """Return what the sandbox shares with this machine."""

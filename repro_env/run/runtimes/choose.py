@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from repro_env.edges.report import Reporter
 from repro_env.errors import RuntimeUnavailableError
 from repro_env.image.store import Store
-from repro_env.run.runtimes.base import Runtime
+from repro_env.run.gpus import NOTHING, GpuGrant, Passing
+from repro_env.run.runtimes.base import Runtime, Unavailable
 
 
 def _bwrap(store: Store, reporter: Reporter) -> Runtime:
@@ -43,31 +44,30 @@ RUNTIMES: Mapping[str, Callable[[Store, Reporter], Runtime]] = {
 """Every runtime by name, best first: what isolates before what does not, then what starts soonest."""
 
 
-GIVE_GPUS = ("venv",)
-"""The runtimes in which a step sees this machine's GPUs."""
-
-
-def choose(runtimes: Sequence[Runtime], *, asked: str = "", gpus: bool = False) -> Runtime:
-    """Return the runtime of that name, or without one the first that works here, and gives GPUs if these are needed.
+def choose(runtimes: Sequence[Runtime], *, asked: str = "") -> Runtime:
+    """Return the runtime of that name, or without one the first that works here.
 
     Errors: `RuntimeUnavailableError`, which says of each one why it cannot be used and what would change that.
+    """
+    return choose_for(runtimes, None, asked=asked)[0]
+
+
+def choose_for(runtimes: Sequence[Runtime], grant: GpuGrant | None, *, asked: str = "") -> tuple[Runtime, Passing]:
+    """Return the first runtime, or the one of that name, that works here and can pass these GPUs, and how it does.
+
+    Errors: as `choose`.
     """
     candidates = [runtime for runtime in runtimes if asked in {"", runtime.name}]
     if not candidates:
         names = ", ".join(runtime.name for runtime in runtimes)
         raise RuntimeUnavailableError(f"there is no runtime {asked}", f"known are {names}")
-    if gpus:
-        candidates = [runtime for runtime in candidates if runtime.name in GIVE_GPUS]
-    if not candidates:
-        hint = f"use --runtime {' or '.join(GIVE_GPUS)}"
-        raise RuntimeUnavailableError(f"runtime {asked} gives a step no GPU", "the step has a table gpu", hint)
     reasons, hints = [], []
     for runtime in candidates:
-        absence = runtime.unavailable()
-        if absence is None:
-            return runtime
-        reasons.append(f"{runtime.name}: {absence.reason}")
-        hints += [absence.hint] if absence.hint else []
+        found = runtime.unavailable() or (runtime.pass_gpus(grant) if grant and grant.devices else NOTHING)
+        if not isinstance(found, Unavailable):
+            return runtime, found
+        reasons.append(f"{runtime.name}: {found.reason}")
+        hints += [found.hint] if found.hint and found.hint not in hints else []
     what = f"runtime {asked} cannot be used here" if asked else "no runtime can be used here"
     raise RuntimeUnavailableError(what, "\n".join(reasons), "; or ".join(hints))
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 import contextlib
 import os
 import select
+import shutil
 import socket
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,17 @@ from repro_env.edges.report import Reporter
 from repro_env.image.docker_engine import connect, engine_errors, engine_host, load_image
 from repro_env.image.store import Store
 from repro_env.lock.places import IMAGE_ROOTS, Roots
-from repro_env.run.plan import HOSTNAME, Mount, RunPlan, User
+from repro_env.run import cdi
+from repro_env.run.gpus import GpuGrant, Passing, selection
+from repro_env.run.mounts import Mount
+from repro_env.run.plan import HOSTNAME, RunPlan, User
 from repro_env.run.runtimes.base import Needs, Unavailable
+from repro_env.run.runtimes.gpu_files import pass_files
 
 _ANSWER_SECONDS = 10
 _CHUNK = 1 << 16
+
+_HOOK_PATH = "/usr/bin:/usr/local/bin:/usr/sbin:/usr/local/nvidia/toolkit"
 
 _REMOVE = """\
 import http.client, socket, sys
@@ -77,9 +84,44 @@ def _host_options(plan: RunPlan) -> dict[str, Any]:
         "Mounts": [
             *map(_mount, plan.inputs),
             _mount(Mount(source=plan.output, target=plan.roots.output, read_only=False)),
+            *map(_mount, plan.gpus.mounts),
         ],
         "LogConfig": {"Type": "none"},
+        **_gpu_options(plan.gpus),
     }
+
+
+def _gpu_options(gpus: Passing) -> dict[str, Any]:
+    """Return the devices: CDI's names and UUIDs as requests to the engine's drivers for these, nodes one by one."""
+    by_cdi = [name for name in gpus.names if name.startswith(f"{cdi.KIND}=")]
+    others = [name for name in gpus.names if name not in by_cdi]
+    requests: list[dict[str, Any]] = []
+    if by_cdi:
+        requests.append({"Driver": "cdi", "DeviceIDs": by_cdi})
+    if others:
+        requests.append({"Driver": "nvidia", "DeviceIDs": others, "Capabilities": [["gpu"]]})
+    devices = [
+        {"PathOnHost": str(node.source), "PathInContainer": node.target, "CgroupPermissions": "rw"}
+        for node in gpus.nodes
+    ]
+    return {key: value for key, value in (("DeviceRequests", requests), ("Devices", devices)) if value}
+
+
+def engine_passing(
+    grant: GpuGrant, info: Mapping[str, Any], described: Collection[str], *, hook: bool
+) -> Passing | None:
+    """Return how an engine brings in these GPUs by itself, or None where it cannot.
+
+    `info` is what it answers to `GET /info`, `described` are the devices of its CDI specifications, and `hook` tells
+    whether the program is installed by which engines before CDI bring in NVIDIA's devices.
+    """
+    if info.get("CDISpecDirs") and (found := cdi.passing(grant, described)):
+        return found
+    if not hook and "nvidia" not in (info.get("Runtimes") or {}):
+        return None
+    names = tuple(device.uuid for device in grant.devices)
+    variables = {"NVIDIA_VISIBLE_DEVICES": ",".join(names), **selection(grant, renumbered=True)}
+    return Passing(how="by the engine's NVIDIA runtime", names=names, variables=variables)
 
 
 def _mount(mount: Mount) -> dict[str, Any]:
@@ -92,10 +134,18 @@ class Docker:
     name = "docker"
     needs = Needs.STEP_IMAGE
 
-    def __init__(self, store: Store, reporter: Reporter, environ: Mapping[str, str] = os.environ) -> None:
+    def __init__(
+        self,
+        store: Store,
+        reporter: Reporter,
+        environ: Mapping[str, str] = os.environ,
+        driver: Path = Path("/"),
+    ) -> None:
+        """`driver` is the root below which NVIDIA's driver is installed."""
         self._store = store
         self._reporter = reporter
         self._environ = environ
+        self._driver = driver
 
     def roots(self, *, code: Path, run: Path) -> Roots:  # noqa: ARG002 - the image's, whatever this machine has
         """Return the image's places."""
@@ -118,6 +168,16 @@ class Docker:
             why = (error.strerror or str(error)).lower()
             return Unavailable(f"the Docker engine does not answer at {host}: {why}", _engine_hint(error))
         return None
+
+    def pass_gpus(self, grant: GpuGrant) -> Passing | Unavailable:
+        """Return the devices by CDI, else by the engine's NVIDIA runtime, else as nodes and the driver's files."""
+        what, host = "the Docker engine does not tell what it can do", engine_host(self._environ)
+        with engine_errors(what), contextlib.closing(connect(host)) as api:
+            info = api.info()
+        described = cdi.described(map(Path, info.get("CDISpecDirs") or ()))
+        hook = shutil.which("nvidia-container-runtime-hook", path=_HOOK_PATH) is not None
+        found = engine_passing(grant, info, described, hook=hook)
+        return found or pass_files(grant, self._driver, cdi.HINT)
 
     def not_isolated(self, plan: RunPlan) -> Sequence[str]:  # noqa: ARG002 - the engine's network is not this machine's
         """Return nothing: a container shares the kernel alone."""

@@ -22,8 +22,12 @@ from repro_env.errors import RuntimeUnavailableError, ToolError
 from repro_env.image.podman_engine import load_image
 from repro_env.image.store import Store
 from repro_env.lock.places import IMAGE_ROOTS, Roots
-from repro_env.run.plan import HOSTNAME, Mount, RunPlan
+from repro_env.run import cdi
+from repro_env.run.gpus import GpuGrant, Passing
+from repro_env.run.mounts import Mount
+from repro_env.run.plan import HOSTNAME, RunPlan
 from repro_env.run.runtimes.base import Needs, Unavailable
+from repro_env.run.runtimes.gpu_files import pass_files
 
 _ANSWER_SECONDS = 60.0
 _RETRY_SECONDS = 0.1
@@ -54,10 +58,21 @@ def podman_arguments(plan: RunPlan, image: str, *, rootless: bool, init: str | N
         words += ["--tmpfs", f"{place}:rw,exec,nosuid,nodev,notmpcopyup,mode={mode}"]
     for mount in (*plan.inputs, Mount(source=plan.output, target=plan.roots.output, read_only=False)):
         words += ["--mount", _mount(mount)]
+    words += _gpu_arguments(plan)
     words += ["--workdir", plan.roots.code, "--http-proxy=false", "--unsetenv-all"]
     for name, value in plan.variables.items():
         words += ["--env", f"{name}={value}"]
     return (*words, "--entrypoint", json.dumps([plan.argv[0]]), image, *plan.argv[1:])
+
+
+def _gpu_arguments(plan: RunPlan) -> list[str]:
+    """Return the devices: those that podman knows by name, else nodes and the driver's files."""
+    words = []
+    for device in (*plan.gpus.names, *(f"{node.source}:{node.target}:rw" for node in plan.gpus.nodes)):
+        words += ["--device", device]
+    for mount in plan.gpus.mounts:
+        words += ["--mount", _mount(mount)]
+    return words
 
 
 def _mount(mount: Mount) -> str:
@@ -74,9 +89,11 @@ class Podman:
     name = "podman"
     needs = Needs.STEP_IMAGE
 
-    def __init__(self, store: Store, reporter: Reporter) -> None:
+    def __init__(self, store: Store, reporter: Reporter, driver: Path = Path("/")) -> None:
+        """`driver` is the root below which NVIDIA's driver is installed."""
         self._store = store
         self._reporter = reporter
+        self._driver = driver
 
     def roots(self, *, code: Path, run: Path) -> Roots:  # noqa: ARG002 - the image's, whatever this machine has
         """Return the image's places."""
@@ -91,6 +108,10 @@ class Podman:
         except ToolError as error:
             return Unavailable(error.why.splitlines()[-1] if error.why else error.what, "see what `podman info` says")
         return None
+
+    def pass_gpus(self, grant: GpuGrant) -> Passing | Unavailable:
+        """Return the devices by their CDI names where all are described, else nodes and the driver's files."""
+        return cdi.passing(grant, cdi.described()) or pass_files(grant, self._driver, cdi.HINT)
 
     def not_isolated(self, plan: RunPlan) -> Sequence[str]:  # noqa: ARG002 - podman's network is not this machine's
         """Return nothing: a container shares the kernel alone."""

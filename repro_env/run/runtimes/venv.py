@@ -23,6 +23,8 @@ from repro_env.image.seal import is_intact, seal
 from repro_env.image.store import Store
 from repro_env.lock.model import Wheel
 from repro_env.lock.places import Roots
+from repro_env.run.find_driver import find_driver
+from repro_env.run.gpus import GpuGrant, Passing, selection
 from repro_env.run.plan import RunPlan
 from repro_env.run.runtimes.base import Needs, Unavailable
 from repro_env.values import PythonVersion
@@ -84,9 +86,11 @@ class Venv:
     name = "venv"
     needs = Needs.WHEELS
 
-    def __init__(self, store: Store, reporter: Reporter) -> None:
+    def __init__(self, store: Store, reporter: Reporter, driver: Path = Path("/")) -> None:
+        """`driver` is the root below which NVIDIA's driver is installed."""
         self._store = store
         self._reporter = reporter
+        self._driver = driver
 
     def roots(self, *, code: Path, run: Path) -> Roots:
         """Return directories of this machine, shaped like the image's."""
@@ -95,6 +99,15 @@ class Venv:
     def unavailable(self) -> Unavailable | None:
         """Return None: whether there is an interpreter for a step is known only with the step."""
         return None
+
+    def pass_gpus(self, grant: GpuGrant) -> Passing | Unavailable:
+        """Return the variables by which CUDA leaves the other GPUs alone; a process can still reach them."""
+        unlisted = find_driver(grant, root=self._driver).unlisted
+        return Passing(
+            how="as devices of this machine",
+            variables=selection(grant, renumbered=False),
+            paths={"LD_LIBRARY_PATH": str(unlisted)} if unlisted else {},
+        )
 
     def not_isolated(self, plan: RunPlan) -> Sequence[str]:
         """Return what a plain process can reach."""

@@ -1,0 +1,30 @@
+"""The GPUs of this machine that a step is given."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from repro_env.lock.model import LockedStep
+from repro_env.run.gpus import GpuDevice, GpuGrant, capabilities
+from repro_env.verify.facts import Facts
+from repro_env.verify.gpu_choice import choose_gpus
+
+
+def as_given(facts: Facts, step: LockedStep) -> Facts:
+    """Return the machine as a step sees it that `repro exec` starts there: with the GPUs that it is given alone."""
+    return facts if step.gpu is None else replace(facts, gpus=choose_gpus(step.gpu, facts.gpus))
+
+
+def grant_of(facts: Facts, step: LockedStep) -> GpuGrant | None:
+    """Return what a step is given of a machine, None for a step that asks for no GPU. `facts` are of the whole one."""
+    if step.gpu is None:
+        return None
+    given = choose_gpus(step.gpu, facts.gpus)
+    return GpuGrant(
+        devices=tuple(
+            GpuDevice(index=gpu.index, uuid=gpu.uuid, minor=gpu.minor, instance=gpu.instance) for gpu in given
+        ),
+        everything=not facts.hidden and len(given) == len(facts.gpus),
+        driver=facts.driver,
+        capabilities=capabilities(step.env.get("NVIDIA_DRIVER_CAPABILITIES", "")),
+    )
