@@ -29,3 +29,8 @@ def torch_backend(text: str) -> str:
     if not near.startswith("did"):
         near = f"known are {', '.join(('cpu', *CUDA[:4], *ROCM[:2], 'xpu'))} and older ones"
     raise ValueError(f'"{text}" is no backend of PyTorch; {near}')
+
+
+def torch_index(mirror: str, backend: str) -> str:
+    """Return the URL of a backend's index. `mirror` stands for `https://download.pytorch.org/whl`."""
+    return f"{mirror.rstrip('/')}/{backend}"

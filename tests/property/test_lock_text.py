@@ -19,6 +19,7 @@ from repro_env.config.versions import VersionRange
 from repro_env.errors import LockError
 from repro_env.lock.canonical import read_canonical
 from repro_env.lock.cuda import CudaFacts, CudaLibrary
+from repro_env.lock.determinism import SETTINGS
 from repro_env.lock.dump import dump_lock
 from repro_env.lock.gpu_code import GpuCode, sorted_amd, sorted_ptx, sorted_sass
 from repro_env.lock.model import (
@@ -247,6 +248,8 @@ def some_steps(
         env=draw(st.dictionaries(variables, strings, max_size=2)),
         network=draw(st.booleans()),
         bytecode=draw(st.booleans()),
+        torch_backend=draw(st.sampled_from(["", "cpu", "cu128", "rocm6.2.4"])),
+        deterministic=draw(st.just({}) | st.just(SETTINGS) | st.dictionaries(variables, strings, max_size=2)),
         gpu=draw(st.none() | gpus),
         host=draw(st.none() | hosts),
         environments={

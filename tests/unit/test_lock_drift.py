@@ -208,3 +208,19 @@ def test_things_called_python_are_not_mistaken_for_a_part_of_a_step() -> None:
 def test_an_empty_lock_lacks_everything() -> None:
     empty = Lock(project="churn", inputs={}, bases={}, steps={}, data={})
     assert told(lock=empty) == ["base slim: new", "data raw: new", "step clean: new", "step train: new"]
+
+
+def test_what_pytorch_is_made_for_is_one_difference() -> None:
+    project, digests = load(PROJECT.replace('"train.py"]\n', '"train.py"]\ntorch-backend = "cu128"\n'))
+    assert [str(one) for one in drift(fresh(), project, digests)] == ["step train: torch-backend changed"]
+    assert "step.train.python" in stale_requests(fresh(), digests)
+
+
+def test_settings_that_give_the_same_numbers_are_asked_for_or_not() -> None:
+    project, digests = load(PROJECT.replace('"train.py"]\n', '"train.py"]\ndeterministic = true\n'))
+    assert [str(one) for one in drift(fresh(), project, digests)] == ["step train: deterministic changed"]
+    assert stale_requests(fresh(), digests) == {"step.train"}
+    lock = fresh()
+    other = replace(lock.steps["train"], deterministic={"OMP_NUM_THREADS": "4"})  # as another program has it
+    lock = replace(lock, inputs=digests, steps={**lock.steps, "train": other})
+    assert drift(lock, project, digests) == ()

@@ -185,3 +185,24 @@ def test_a_step_without_dependencies_asks_for_nothing(inputs: PythonInputs, asks
         step="clean", python=PythonVersion(11), platform=Platform("amd64"), glibc="2.36", inputs=inputs
     )
     assert asks_for_anything(request) is asks
+
+
+def test_pytorchs_own_index_is_uvs_to_name() -> None:
+    inputs = PythonInputs(dependencies=("torch",))
+    assert own_arguments(rendered(inputs=inputs, torch_backend="cu128"))[0] == "--torch-backend=cu128"
+
+
+def test_a_mirror_of_it_is_an_index_of_files_that_goes_first() -> None:
+    asked = StepRequest(
+        step="train",
+        python=PythonVersion(11),
+        platform=Platform("amd64"),
+        glibc="2.36",
+        inputs=PythonInputs(dependencies=("torch",)),
+        torch_backend="cu128",
+    )
+    rendering = render(
+        asked, project=PROJECT, directory=DIRECTORY, upgrade=False, upgrade_packages=(), torch={"torch": "<a>"}
+    )
+    assert own_arguments(rendering)[0] == "--index=torch-index=file:///temporary/torch-index"
+    assert rendering.files["torch-index/torch/index.html"] == "<a>"

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
+from repro_env.config.torch import torch_index
 from repro_env.edges import files, process
 from repro_env.edges.http_pool import system_has_certificates
 from repro_env.edges.pool import thread_pool
@@ -28,7 +29,7 @@ from repro_env.resolve.python.pylock import Directory, Distribution, NoWheelErro
 from repro_env.resolve.python.render import OUTPUT, asks_for_anything, render
 from repro_env.resolve.python.request import Packages, StepRequest
 from repro_env.resolve.python.target import glibc_minor, ranked_tags
-from repro_env.resolve.python.torch import torch_index, torch_pages
+from repro_env.resolve.python.torch import torch_pages
 from repro_env.values import Digest, Platform
 
 Resolved = dict[tuple[str, Platform], Packages]

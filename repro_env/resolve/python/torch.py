@@ -30,11 +30,6 @@ _AT_ONCE = 8
 _KEPT = ("data-requires-python", "data-yanked", "data-core-metadata", "data-dist-info-metadata", "data-gpg-sig")
 
 
-def torch_index(mirror: str, backend: str) -> str:
-    """Return the URL of a backend's index. `mirror` stands for `https://download.pytorch.org/whl`."""
-    return f"{mirror.rstrip('/')}/{backend}"
-
-
 def torch_pages(index: str, http: SizedHttp) -> dict[str, str]:
     """Return the index's pages of PyTorch's packages, by name, with absolute links; without those it has none of.
 
