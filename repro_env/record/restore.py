@@ -1,0 +1,139 @@
+"""A run's code, as it was: its commit in a clone of its own, with the changes that were not committed.
+
+The repository it comes from is read and not touched: no checkout of it, no branch, no worktree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from repro_env.edges.files import os_errors
+from repro_env.errors import ReproError, ToolError
+from repro_env.record.model import GitState
+from repro_env.values import Digest
+
+DIFF = "code.diff"
+"""The name, beside the record, of what was not committed when the run started."""
+
+_TIMEOUT = 3600.0  # seconds; a repository may have to be cloned from afar
+_PRESENT = "`--here` runs the code that is checked out now"
+
+_LOCAL = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR", "GIT_PREFIX")
+"""Variables by which git tells a hook's children which repository they are in; here another one is meant."""
+
+
+class RestoreError(ReproError):
+    """A run cannot be repeated, because something that it started from is gone."""
+
+    exit_status = 15
+    exec_status = 120
+
+
+class _Completed(Protocol):
+    @property
+    def stdout(self) -> str: ...
+
+    @property
+    def stderr(self) -> str: ...
+
+    @property
+    def status(self) -> int: ...
+
+
+Run = Callable[..., _Completed]
+"""`edges.process.run`, passed in."""
+
+
+def restore_code(
+    git: GitState, repository: str, into: Path, diff: Path, *, run: Run, environ: Mapping[str, str]
+) -> Path:
+    """Make a clone of `repository`, a path or an address, at a run's commit, and return the project's directory in it.
+
+    `into` is a directory that does not exist; `diff` is the file that holds what was not committed. Errors:
+    `RestoreError` that names what is missing, `ToolError`.
+    """
+    clone = _Clone(into, run, environ)
+    clone.make(repository, git.commit)
+    if git.diff is not None:
+        clone.apply(diff, git.diff)
+    project = into / git.prefix
+    if not project.is_dir():
+        raise RestoreError(f"commit {git.commit[:12]} has no directory {git.prefix}", f"in {repository}")
+    return project
+
+
+def repository_of(project: Path, *, run: Run, environ: Mapping[str, str]) -> Path | None:
+    """Return the top of the repository that a directory is in, or None."""
+    words = ("git", "-C", str(project), "rev-parse", "--show-toplevel")
+    try:
+        found = run(words, timeout=_TIMEOUT, check=False, env=_environment(environ))
+    except ToolError:
+        return None
+    return Path(found.stdout.rstrip("\n")) if found.status == 0 else None
+
+
+class _Clone:
+    """A repository that is made for one run and thrown away after it."""
+
+    def __init__(self, directory: Path, run: Run, environ: Mapping[str, str]) -> None:
+        self._directory, self._run, self._environ = directory, run, _environment(environ)
+
+    def make(self, repository: str, commit: str) -> None:
+        """Clone a repository and check the commit out. Errors: `RestoreError`, `ToolError`."""
+        local = Path(repository).is_dir()
+        # With --shared the clone takes even what no branch reaches any more. No template: no hook of the user's runs.
+        how = ("--shared",) if local else ()
+        with os_errors(f"make {self._directory}"):
+            self._directory.parent.mkdir(parents=True, exist_ok=True)
+        words = ("git", "clone", "--quiet", "--no-checkout", "--template=", *how, repository, str(self._directory))
+        self._run(words, timeout=_TIMEOUT, env=self._environ)
+        if not self._has(commit):
+            self._git("fetch", "--quiet", "origin", commit, check=False)  # what no branch of a server reaches
+        if not self._has(commit):
+            raise _gone(commit, repository)
+        self._git("checkout", "--quiet", "--detach", commit)
+        if (self._directory / ".gitmodules").is_file():
+            self._have_submodules(Path(repository) if local else None)
+
+    def apply(self, diff: Path, digest: Digest) -> None:
+        """Apply what was not committed; new files become known to git. Errors: `RestoreError`, `ToolError`."""
+        if not diff.is_file():
+            why = f"the run started from uncommitted changes, {digest}, which {diff} held"
+            raise RestoreError("the run's uncommitted changes are gone", why, f"put that file back; {_PRESENT}")
+        with os_errors(f"read {diff}"):
+            found = Digest.of(diff.read_bytes())
+        if found != digest:
+            why = f"{diff}\n  needed {digest}\n  found  {found}"
+            raise RestoreError("the run's uncommitted changes are not what was recorded", why, _PRESENT)
+        self._git("apply", "--index", "--binary", "--whitespace=nowarn", str(diff.absolute()))
+
+    def _has(self, commit: str) -> bool:
+        return self._git("cat-file", "-e", f"{commit}^{{commit}}", check=False).status == 0
+
+    def _have_submodules(self, origin: Path | None) -> None:
+        """Check submodules out, from the copies that the origin has where it has them."""
+        listed = self._git("config", "-z", "-f", ".gitmodules", "--name-only", "--get-regexp", r"\.path$").stdout
+        names = [key.removeprefix("submodule.").removesuffix(".path") for key in listed.split("\0") if key]
+        for name in names if origin else ():
+            copy = origin / ".git" / "modules" / name if origin else Path()
+            if copy.is_dir():
+                self._git("config", f"submodule.{name}.url", str(copy))
+        words = ("-c", "protocol.file.allow=always", "submodule", "--quiet", "update", "--init", "--recursive")
+        self._git(*words)
+
+    def _git(self, *words: str, check: bool = True) -> _Completed:
+        arguments: Sequence[str] = ("git", "-C", str(self._directory), *words)
+        return self._run(arguments, timeout=_TIMEOUT, env=self._environ, check=check)
+
+
+def _gone(commit: str, repository: str) -> RestoreError:
+    why = f"{repository} has no commit {commit}"
+    hint = f"fetch it from where it was pushed, or name another repository with --repository; {_PRESENT}"
+    return RestoreError("the run's commit is gone", why, hint)
+
+
+def _environment(environ: Mapping[str, str]) -> dict[str, str]:
+    kept = {name: value for name, value in environ.items() if name not in _LOCAL}
+    return {**kept, "LC_ALL": "C.UTF-8", "GIT_TERMINAL_PROMPT": "0"}
