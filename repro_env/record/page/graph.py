@@ -107,4 +107,5 @@ def _run(record: RunRecord) -> Node:
 
 def _missing(run: str) -> Node:
     told = f"run {run}: its record is not here"
-    return Node(key=_run_key(run), kind="missing", title=run, detail="no record here", told=told, run=run)
+    title = run.partition("-")[2] or run  # without its time
+    return Node(key=_run_key(run), kind="missing", title=title, detail="no record here", told=told, run=run)

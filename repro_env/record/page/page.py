@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import tzinfo
 from importlib.resources import files
 from string import Template
@@ -45,7 +45,7 @@ def _header(record: RunRecord, zone: tzinfo | None) -> Markup:
     notes = [element("li", note) for note in marks(record)]
     return element(
         "header",
-        element("p", f"{record.project}, step", class_="of"),
+        element("p", f"Project {record.project}, step", class_="of"),
         element("h1", record.step),
         element(
             "p",
@@ -83,16 +83,20 @@ def _section(section: Section, anchors: Mapping[str, str]) -> Markup:
     )
 
 
-def _cells(section: Section, row: Sequence[Cell], anchors: Mapping[str, str]) -> list[Markup]:
-    first = "td" if section.columns else "th"
-    return [_cell(first if index == 0 else "td", cell, anchors) for index, cell in enumerate(row)]
+def _cells(section: Section, row: Sequence[Cell], anchors: Mapping[str, str]) -> Iterator[Markup]:
+    """Yield a row's cells; in a table, each with its column's title, for where there is no room for columns."""
+    if not section.columns:
+        yield element("th", row[0].text, scope="row")
+        yield _cell(row[1], "", anchors)
+    else:
+        yield from (_cell(cell, title, anchors) for cell, title in zip(row, section.columns, strict=True))
 
 
-def _cell(tag: str, cell: Cell, anchors: Mapping[str, str]) -> Markup:
+def _cell(cell: Cell, title: str, anchors: Mapping[str, str]) -> Markup:
     anchor = anchors.get(cell.run)
     text = element("a", cell.text, href=f"#{anchor}") if anchor else cell.text
     style = " ".join(filter(None, (cell.tone, "code" if cell.code else "")))
-    return element(tag, text, class_=style, scope="row" if tag == "th" else None)
+    return element("td", element("span", text, class_=style), data_title=title)
 
 
 def _upstream(found: Lineage, anchors: Mapping[str, str], zone: tzinfo | None) -> Markup:

@@ -18,7 +18,8 @@ from repro_env.record.page.markup import Markup, element, joined
 _WIDTH, _HEIGHT = 168.0, 46.0  # of a node
 _ROOM = 1060.0  # what a page is wide
 _MARGIN = 8.0
-_LETTERS = {"title": 18, "detail": 19}  # that a node's lines have room for
+_LETTERS = 17  # that a node's line has room for, as most are wide
+_SMALLEST = 0.72  # to which a picture shrinks before it scrolls
 
 STATUS_PATHS = {
     "succeeded": "M-7 0A7 7 0 1 1 7 0A7 7 0 1 1 -7 0ZM-3.2 .2L-1 2.6L3.4 -2.4",
@@ -50,6 +51,13 @@ class _Frame:
             x, y = layer * (_WIDTH + between), across * (_HEIGHT + beside)
         return x + _WIDTH / 2 + _MARGIN, y + _HEIGHT / 2 + _MARGIN
 
+    def ends(self, middle: tuple[float, float]) -> tuple[tuple[float, float], tuple[float, float]]:
+        """Return where edges come into a place and where they leave it."""
+        x, y = middle
+        if self.down:
+            return (x, y - _HEIGHT / 2), (x, y + _HEIGHT / 2)
+        return (x - _WIDTH / 2, y), (x + _WIDTH / 2, y)
+
     def size(self, layout: Layout) -> tuple[float, float]:
         """Return how wide and high the whole is."""
         x, y = self.point(max(layout.layers - 1, 0), layout.across)
@@ -68,8 +76,7 @@ def picture(found: Lineage, anchors: Mapping[str, str]) -> Markup:
         *_edges(drawn, layout, frame),
         *(_node(node, frame.point(*layout.nodes[node.key]), anchors, found.run.id) for node in drawn.nodes),
         viewBox=f"0 0 {width:.0f} {height:.0f}",
-        width=width,
-        height=height,
+        style=f"max-width:{width:.0f}px;min-width:{width * _SMALLEST:.0f}px",
         role="img",
         class_="lineage",
     )
@@ -82,23 +89,26 @@ def _unfit(frame: _Frame, layout: Layout) -> float:
 
 def _edges(drawn: Graph, layout: Layout, frame: _Frame) -> list[Markup]:
     """Return the edges with their heads, from one node's border to another's."""
-    half = _HEIGHT / 2 if frame.down else _WIDTH / 2
     lines = []
     for edge in drawn.edges:
-        points = [frame.point(*place) for place in layout.edges[edge]]
-        first, last = points[0], points[-1]
-        points[0] = (first[0], first[1] + half) if frame.down else (first[0] + half, first[1])
-        points[-1] = (last[0], last[1] - half) if frame.down else (last[0] - half, last[1])
-        lines += [element("path", d=_curve(points, frame), class_="edge"), _head(points[-1], frame)]
+        ends = [end for place in layout.edges[edge] for end in frame.ends(frame.point(*place))][1:-1]
+        lines += [element("path", d=_curve(ends, frame), class_="edge"), _head(ends[-1], frame)]
     return lines
 
 
 def _curve(points: list[tuple[float, float]], frame: _Frame) -> str:
+    """Return a line that is curved from layer to layer, and straight where it passes one."""
     words = [f"M{points[0][0]:.1f} {points[0][1]:.1f}"]
-    for (x, y), (to_x, to_y) in pairwise(points):
-        bend = (to_y - y) / 2 if frame.down else (to_x - x) / 2
-        ends = ((x, y + bend), (to_x, to_y - bend)) if frame.down else ((x + bend, y), (to_x - bend, to_y))
-        words.append("C" + " ".join(f"{a:.1f} {b:.1f}" for a, b in (*ends, (to_x, to_y))))
+    for index, ((x, y), (to_x, to_y)) in enumerate(pairwise(points)):
+        if index % 2:
+            words.append(f"L{to_x:.1f} {to_y:.1f}")
+            continue
+        middle = (
+            ((x, (y + to_y) / 2), (to_x, (y + to_y) / 2))
+            if frame.down
+            else (((x + to_x) / 2, y), ((x + to_x) / 2, to_y))
+        )
+        words.append("C" + " ".join(f"{a:.1f} {b:.1f}" for a, b in (*middle, (to_x, to_y))))
     return "".join(words)
 
 
@@ -114,13 +124,16 @@ def _node(node: Node, middle: tuple[float, float], anchors: Mapping[str, str], c
     left, top = middle[0] - _WIDTH / 2, middle[1] - _HEIGHT / 2
     is_run = node.kind in {"run", "missing"}
     kind = f"node {node.kind} {node.status} {'chosen' if node.kind == 'run' and node.run == chosen else ''}".strip()
-    indent = 32 if is_run else 14
+    indent, lower = 32 if is_run else 14, 3 if node.kind == "data" else 0  # below the rim of the drum
+    lines = (
+        element("text", _cut(node.title), y=20 + lower, class_="name"),
+        element("text", _cut(node.detail), y=36 + lower, class_="detail"),
+    )
     parts = joined(
         element("title", node.told),
         element("path", d=_outline(node.kind), class_="shape"),
         _mark(node) if is_run else "",
-        element("text", _cut(node.title, _LETTERS["title"]), x=indent, y=20, class_="name"),
-        element("text", _cut(node.detail, _LETTERS["detail"]), x=indent, y=36, class_="detail"),
+        element("svg", *lines, x=indent, width=_WIDTH - indent - 4, height=_HEIGHT),  # which clips what is too wide
     )
     anchor = anchors.get(node.run)
     return element(
@@ -135,7 +148,7 @@ def _outline(kind: str) -> str:
     """Return the border: data in a drum, what was made on a sheet with a corner turned down, runs in a box."""
     w, h = _WIDTH, _HEIGHT
     if kind == "data":
-        return f"M0 6A{w / 2} 6 0 0 1 {w} 6V{h - 6}A{w / 2} 6 0 0 1 0 {h - 6}ZM0 6A{w / 2} 6 0 0 0 {w} 6"
+        return f"M0 4A{w / 2} 4 0 0 1 {w} 4V{h - 4}A{w / 2} 4 0 0 1 0 {h - 4}ZM0 4A{w / 2} 4 0 0 0 {w} 4"
     if kind == "output":
         return f"M0 0H{w - 12}L{w} 12V{h}H0ZM{w - 12} 0V12H{w}"
     return f"M8 0H{w - 8}A8 8 0 0 1 {w} 8V{h - 8}A8 8 0 0 1 {w - 8} {h}H8A8 8 0 0 1 0 {h - 8}V8A8 8 0 0 1 8 0Z"
@@ -174,9 +187,9 @@ def _small(kind: str) -> Markup:
     return element("svg", shape, viewBox=box, width=36, height=10, class_=kind, aria_hidden="true")
 
 
-def _cut(text: str, letters: int) -> str:
+def _cut(text: str) -> str:
     """Return a text that is too long with its middle left out."""
-    if len(text) <= letters:
+    if len(text) <= _LETTERS:
         return text
-    head = (letters - 1) * 2 // 3
-    return f"{text[:head]}…{text[head + 1 - letters :]}"
+    head = (_LETTERS - 1) * 2 // 3
+    return f"{text[:head]}…{text[head + 1 - _LETTERS :]}"
