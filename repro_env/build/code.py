@@ -20,7 +20,7 @@ from repro_env.image import tar
 from repro_env.image.layer import Layer, LayerWriter
 from repro_env.image.store import Store
 from repro_env.lock.model import Lock, LockedStep
-from repro_env.lock.places import IMAGE_ROOTS
+from repro_env.lock.places import IMAGE_ROOTS, NEEDS
 
 STEP_DOCUMENT = "repro/step.json"
 """Where an image holds its step's slice of the lock."""
@@ -98,18 +98,22 @@ def files_below(directory: Path, excluded: Iterable[Path]) -> Code:
     return _without_secrets(files, set())
 
 
-def code_layer(files: Sequence[CodeFile], document: bytes, store: Store) -> Layer:
-    """Return the layer that holds a step's code at `/repro/code` and its slice of the lock beside it."""
+def code_layer(files: Sequence[CodeFile], document: bytes, store: Store, *, needs: bytes | None = None) -> Layer:
+    """Return the layer that holds a step's code at `/repro/code` and its slice of the lock beside it.
+
+    `needs` is what of that the check of the machine reads, for a step whose image begins with it.
+    """
     prefix = IMAGE_ROOTS.code.lstrip("/")
     placed = {f"{prefix}/{file.path}": file for file in files}
-    directories = tar.parents([*placed, f"{prefix}/x", STEP_DOCUMENT])
+    documents = {STEP_DOCUMENT: document, **({NEEDS.lstrip("/"): needs} if needs is not None else {})}
+    directories = tar.parents([*placed, f"{prefix}/x", *documents])
     with store.writing() as (stream, keep):
         writer = LayerWriter(stream)
-        for path in sorted((*directories, *placed, STEP_DOCUMENT), key=str.encode):
+        for path in sorted((*directories, *placed, *documents), key=str.encode):
             if path in directories:
                 writer.add(tar.Entry(path=path, kind="directory", mode=0o755))
-            elif path == STEP_DOCUMENT:
-                writer.add(tar.Entry(path=path, size=len(document)), document)
+            elif path in documents:
+                writer.add(tar.Entry(path=path, size=len(documents[path])), documents[path])
             else:
                 _write(writer, path, placed[path])
         layer = writer.finish("the step's code")

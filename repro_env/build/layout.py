@@ -17,7 +17,7 @@ MOST_LAYERS = 100
 """Of a whole image: most runtimes stop at 127, and pushes slow down well before."""
 
 _DEBIAN_LAYERS = 3  # what a base of Debian packages has at most
-_OTHERS = 6  # an interpreter, the virtual environment, the bundle, people's own packages, the code; and one to spare
+_OTHERS = 6  # an interpreter, the virtual environment, the bundle, people's own packages, the check, the code
 _COMPILED = 4  # byte code of a base's layers or of an interpreter, and of what stands together
 
 

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from repro_env.build.code import Code, CodeFile, code_layer, reading
+from repro_env.build.entry import make_entry
 from repro_env.edges.report import Reporter
 from repro_env.errors import BuildError
 from repro_env.image.oci import Image, is_complete, read_image, write_image
@@ -111,19 +112,24 @@ def step_image(
     store: Store,
     local: Sequence[Wheel] = (),
 ) -> Image:
-    """Return the environment image with the step's code, its slice of the lock and its command on top."""
-    layer = code_layer(code.files, canonical_json(step_document(lock, step, platform, local)), store)
+    """Return the environment image with the step's code, its slice of the lock and its command on top.
+
+    Where the step asks anything of its machine, the image begins with what checks that.
+    """
+    entry = make_entry(lock, step, platform, base.env, store)
+    document = canonical_json(step_document(lock, step, platform, local))
+    layer = code_layer(code.files, document, store, needs=entry.needs)
     inputs, outputs = step_places(lock, step)
     named = {input_variable(name): place for name, place in inputs.items()}
     named |= {variable("OUTPUT", name): place for name, place in outputs.items()}
-    image = base.with_layers(layer)
     return Image(
         platform=platform,
-        layers=image.layers,
-        env={**base.env, **named, "REPRO_STEP": step.name, **step.variables},
+        layers=(*base.layers, *entry.layers, layer),
+        env={**base.env, **entry.variables, **named, "REPRO_STEP": step.name, **step.variables},
+        entrypoint=entry.entrypoint,
         command=expand(step.command, inputs=inputs, outputs=outputs),
         workdir=IMAGE_ROOTS.code,
-        labels={"org.opencontainers.image.title": f"{lock.project}/{step.name}"},
+        labels={"org.opencontainers.image.title": f"{lock.project}/{step.name}", **entry.labels},
         user=base.user,
     )
 
@@ -177,6 +183,7 @@ def step_document(lock: Lock, step: LockedStep, platform: Platform, local: Seque
         "inputs": {name: str(lock.data[name].digest) if name in lock.data else "" for name in step.inputs},
         "outputs": dict(step.outputs),
         "network": step.network,
+        **({"env": dict(step.variables)} if step.variables else {}),
         "wheels": [
             {"name": w.name, "version": w.version, "sha256": w.sha256.hex} for w in (*environment.wheels, *local)
         ],
