@@ -45,12 +45,13 @@ def _facet(name: str, version: str, /, **values: Any) -> Json:
 
 def _run_facets(record: RunRecord, kind: str) -> Json:
     facets = {
-        "processing_engine": _facet("ProcessingEngineRunFacet", "1-1-1", version=record.program, name="repro"),
         "environmentVariables": _facet(
             "EnvironmentVariablesRunFacet", "1-0-0", environmentVariables=_variables(record)
         ),
         "executionParameters": _facet("ExecutionParametersRunFacet", "1-0-0", parameters=_parameters(record)),
     }
+    if record.program:
+        facets["processing_engine"] = _facet("ProcessingEngineRunFacet", "1-1-1", version=record.program, name="repro")
     if kind in {"FAIL", "ABORT"}:
         message = outcome(record)
         facets["errorMessage"] = _facet("ErrorMessageRunFacet", "1-0-1", message=message, programmingLanguage="Python")

@@ -7,6 +7,7 @@ Source: https://w3id.org/ro/crate/1.1, https://w3id.org/ro/wfrun/process/0.5.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime
 from urllib.parse import quote
 
 from repro_env.record.exports.common import PRODUCER, Json, outcome, said, time_text, title
@@ -15,18 +16,18 @@ from repro_env.record.model import RecordedInput, RecordedOutput, RunRecord
 _CRATE = "https://w3id.org/ro/crate/1.1"
 _PROFILE = "https://w3id.org/ro/wfrun/process/0.5"
 _TERMS = "https://w3id.org/ro/terms/workflow-run/context"
+_LICENCE = "Not recorded: the project's own terms apply"  # the profile wants one said
 _STATUSES = {"succeeded": "CompletedActionStatus", "started": "ActiveActionStatus"}
 
 
 def to_ro_crate(record: RunRecord) -> Json:
     """Return the JSON-LD document."""
     contents = [*map(_input, record.inputs), *(_output(made) for made in record.outputs)]
-    parts = [part for part in contents if not part["@id"].startswith("urn:")]
     return {
         "@context": [f"{_CRATE}/context", _TERMS],
         "@graph": [
             _descriptor(),
-            _root(record, parts),
+            _root(record, contents),
             {"@id": _PROFILE, "@type": "CreativeWork", "name": "Process Run Crate", "version": "0.5"},
             _instrument(record),
             *_image(record),
@@ -53,8 +54,9 @@ def _root(record: RunRecord, parts: list[Json]) -> Json:
             "@type": "Dataset",
             "name": title(record),
             "description": f"One run of step {record.step}: {' '.join(record.command)}",
-            "datePublished": time_text(record.finished or record.started),
+            "datePublished": _time(record.finished or record.started),
             "conformsTo": {"@id": _PROFILE},
+            "license": _LICENCE,
             "hasPart": _references(parts),
             "mentions": {"@id": _action_id(record)},
         }
@@ -69,8 +71,10 @@ def _instrument_id(record: RunRecord) -> str:
     return f"#step-{record.step}"
 
 
-def _references(parts: list[Json]) -> list[Json]:
-    return [{"@id": identifier} for identifier in dict.fromkeys(part["@id"] for part in parts)]
+def _references(parts: list[Json]) -> list[Json] | Json:
+    """Return references to entities; to one, without a list, as compacted JSON-LD has it."""
+    found = [{"@id": identifier} for identifier in dict.fromkeys(part["@id"] for part in parts)]
+    return found[0] if len(found) == 1 else found
 
 
 def _instrument(record: RunRecord) -> Json:
@@ -80,7 +84,6 @@ def _instrument(record: RunRecord) -> Json:
             "@id": _instrument_id(record),
             "@type": "SoftwareApplication",
             "name": f"{record.project}/{record.step}",
-            "version": git.commit if git else str(record.definition or ""),
             "softwareVersion": git.commit if git else str(record.definition or ""),
             "codeRepository": git.remote if git else "",
             "softwareRequirements": {"@id": f"{PRODUCER}{record.program}/"} if record.program else None,
@@ -113,18 +116,24 @@ def _action(record: RunRecord) -> Json:
             "instrument": {"@id": _instrument_id(record)},
             "object": _references(used),
             "result": _references([_output(made) for made in record.outputs]),
-            "startTime": time_text(record.started),
-            "endTime": time_text(record.finished) if record.finished else "",
-            "actionStatus": {"@id": f"http://schema.org/{_STATUSES.get(record.status, 'FailedActionStatus')}"},
+            "startTime": _time(record.started),
+            "endTime": _time(record.finished) if record.finished else "",
+            "actionStatus": f"http://schema.org/{_STATUSES.get(record.status, 'FailedActionStatus')}",
             "error": outcome(record) if failed else "",
             "containerImage": {"@id": f"#image-{record.image.short}"} if record.image else None,
         }
     )
 
 
+def _time(time: datetime) -> str:
+    """Return a time as the profile's own check wants it, with its offset in digits."""
+    return time_text(time).replace("Z", "+00:00")
+
+
 def _input(used: RecordedInput) -> Json:
-    """Return an input as an entity. What another run made, or a source gave, is named by its content."""
+    """Return an input as an entity. What another run made, or a path gave, is named by its content."""
     identifier = used.uri if "://" in used.uri else f"urn:sha256:{used.digest.hex}"
+    identifier += "/" if used.kind == "directory" and not identifier.endswith("/") else ""
     return {"@id": identifier, **_content(used), "name": used.name}
 
 
