@@ -9,13 +9,14 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from repro_env import __version__
 from repro_env.build.code import CodeFile, copy_code, find_code
 from repro_env.build.images import Order, local_digests, local_wheels, warn_of_code
 from repro_env.build.native import Built, step_definition
 from repro_env.cli.build_command import built_steps
+from repro_env.cli.determinism import warn_overridden
 from repro_env.cli.inputs import Inputs, Verifier
 from repro_env.cli.missing_report import warn_missing_in_new
 from repro_env.cli.project import LOCK_FILE, Workspace, fresh_lock
@@ -25,9 +26,10 @@ from repro_env.errors import LockError
 from repro_env.image.oci import read_image
 from repro_env.image.store import Store
 from repro_env.lock.dump import dump_lock
-from repro_env.lock.model import LockedStep, Wheel
-from repro_env.record.facts import git_state, host_facts
-from repro_env.record.model import RunRecord
+from repro_env.lock.model import Lock, LockedStep, Wheel
+from repro_env.record.facts import host_facts
+from repro_env.record.git import git_state
+from repro_env.record.model import RecordedOutput, RunRecord
 from repro_env.record.runs import OpenRun, list_runs, new_run_id, recording
 from repro_env.run.execute import Outcome, execute, make_run_directory
 from repro_env.run.plan import RunPlan, User, plan_run
@@ -60,6 +62,30 @@ class Prepared:
     waived: tuple[str, ...]  # checks of the machine that failed and were allowed
 
 
+class Verifies(Protocol):
+    """Finds and verifies a step's inputs, and measures what it made."""
+
+    def verify(self, step: LockedStep) -> Inputs:
+        """Return a step's inputs, each as it has to be. Errors: that of one which is not."""
+
+    def output(self, name: str, declared: str, place: Path) -> RecordedOutput:
+        """Return an output that is declared to stand at `declared` and now is at `place`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repeating:
+    """What a run that repeats another one takes from elsewhere than the project.
+
+    `run` is the other one's id and `lock` its lock. `home` is the project that keeps the new run; what that makes stays
+    in its own directory.
+    """
+
+    run: str
+    lock: Lock
+    home: Path
+    verifier: Verifies
+
+
 class Run:
     """A run in two parts: `prepare` checks and builds, with progress; `start` leaves the terminal to the step."""
 
@@ -72,15 +98,20 @@ class Run:
         *,
         runtime: str = "",
         allowed: Collection[str] = (),
+        repeating: Repeating | None = None,
     ) -> None:
         """`allowed` are the names of findings that keep no run from starting."""
         self._workspace, self._store, self._report, self._allowed = workspace, store, report, allowed
-        self._lock = fresh_lock(workspace)
+        self._repeating = repeating
+        self._home = repeating.home if repeating else workspace.root
+        self._lock = repeating.lock if repeating else fresh_lock(workspace)
         self._step = self._lock.steps[step]
         self._platform = this_platform(self._step)
         self._facts = self._machine()
         self._runtime, self._gpus = choose_for(runtimes_of(store, report), self._grant(), asked=runtime)
-        self._verifier = Verifier(workspace, self._lock, list_runs(workspace.root), report)
+        self._verifier: Verifies = (
+            repeating.verifier if repeating else Verifier(workspace, self._lock, list_runs(workspace.root), report)
+        )
 
     def prepare(self) -> Prepared:
         """Verify the machine and the step's inputs, and have in the store what its runtime needs.
@@ -88,6 +119,7 @@ class Run:
         Errors: all that keeps the step from being started.
         """
         waived = self._verify_machine()
+        warn_overridden((self._step,), self._report)
         inputs = self._verifier.verify(self._step)
         built = self._build()
         if built is not None:
@@ -112,7 +144,7 @@ class Run:
         """
         now = datetime.now(UTC)
         run = new_run_id(self._step.name, now, secrets.token_hex)
-        directory = make_run_directory(self._workspace.root, run)
+        directory = make_run_directory(self._home, run)
         copy_code(prepared.code, directory / "code")
         try:
             plan = self._plan(run, directory, prepared, arguments)
@@ -120,7 +152,7 @@ class Run:
             if open_ends:
                 self._report.warn(f"runtime {self._runtime.name} does not isolate:\n  " + "\n  ".join(open_ends))
             # Runs of one step at once put their outputs into one place: each is measured before the next comes.
-            turn = files.locked(self._workspace.root / ".repro" / "outputs.lock")
+            turn = files.locked(self._home / ".repro" / "outputs.lock")
             with (
                 contextlib.ExitStack() as held,
                 recording(directory, self._record(plan, prepared, now), now=_now) as opened,
@@ -128,7 +160,7 @@ class Run:
                 outcome = execute(
                     plan,
                     self._runtime,
-                    project=self._workspace.root,
+                    project=None if self._repeating else self._home,
                     before_placing=lambda: held.enter_context(turn),
                 )
                 record = self._conclude(opened, outcome)
@@ -230,13 +262,16 @@ class Run:
             environment_image=built.environment if built else None,
             inputs=prepared.inputs.recorded,
             host=host_facts(),
+            deterministic=bool(self._step.deterministic),
             waived=prepared.waived,
-            git=git_state(self._workspace.root, process.run),
+            git=git_state(self._workspace.root, [file.path for file in prepared.code], plan.output.parent, process.run),
             program=__version__,
+            reproduces=self._repeating.run if self._repeating else "",
         )
 
     def _conclude(self, opened: OpenRun, outcome: Outcome) -> RunRecord:
-        outputs = [self._verifier.output(name, self._step.outputs[name]) for name in outcome.outputs]
+        declared = self._step.outputs
+        outputs = [self._verifier.output(name, declared[name], place) for name, place in outcome.outputs.items()]
         return opened.conclude(
             status="succeeded" if outcome.status == 0 else "failed",
             finished=outcome.finished,

@@ -17,11 +17,9 @@ import pytest
 import records
 from records import END, FULL, START, TABLE
 
-from repro_env.edges import process
 from repro_env.errors import StoreError, UsageError
-from repro_env.record.facts import git_state, host_facts
+from repro_env.record.facts import host_facts
 from repro_env.record.model import (
-    GitState,
     RunRecord,
 )
 from repro_env.record.read_statement import from_statement
@@ -253,28 +251,6 @@ def test_a_damaged_record_that_is_asked_for_is_told(tmp_path: Path) -> None:
 
 
 # Facts
-
-
-def test_the_commit_and_whether_it_is_clean(tmp_path: Path) -> None:
-    def git(*words: str) -> str:
-        who = ["-c", "user.name=a", "-c", "user.email=a@b.invalid", "-c", "commit.gpgsign=false"]
-        return process.run(["git", "-C", tmp_path, *who, *words], timeout=30).stdout.strip()
-
-    assert git_state(tmp_path, process.run) is None
-    git("init", "-q")
-    assert git_state(tmp_path, process.run) is None
-    (tmp_path / "file").write_text("one")
-    git("add", "file")
-    git("commit", "-q", "-m", "one")
-    commit = git("rev-parse", "HEAD")
-    assert git_state(tmp_path, process.run) == GitState(commit=commit, dirty=False)
-    (tmp_path / "file").write_text("two")
-    assert git_state(tmp_path, process.run) == GitState(commit=commit, dirty=True)
-
-
-def test_without_git_there_is_no_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    assert git_state(tmp_path, process.run) is None
 
 
 def test_the_host_is_told_without_its_name() -> None:

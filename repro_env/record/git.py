@@ -1,0 +1,217 @@
+"""The code a run started from: the commit, and what turns it into the files that ran.
+
+Nothing of this is written to the person's repository: the difference is made with an index and an object directory of
+its own, which are gone afterwards.
+Source: git(1), "Environment Variables"; git-status(1), "Porcelain Format Version 2".
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import urlsplit, urlunsplit
+
+from repro_env.edges import process
+from repro_env.edges.files import os_errors
+from repro_env.errors import ToolError
+from repro_env.record.model import GitState
+from repro_env.values import Digest, format_size, strip_credentials
+
+DIFF = "code.diff"
+"""The name, beside the record, of what `git apply` turns the commit into what ran with."""
+
+FILE_LIMIT = 8 << 20
+DIFF_LIMIT = 64 << 20
+"""Bytes of one changed file, and of all together, up to which they are kept. Code is small; what is larger is data,
+which has its own place."""
+
+_TIMEOUT = 60.0
+_KEPT_VARIABLES = ("GIT_CONFIG", "GIT_CEILING_DIRECTORIES", "GIT_DISCOVERY_ACROSS_FILESYSTEM")
+_STATUS = (
+    "status",
+    "--porcelain=v2",
+    "-z",
+    "--branch",
+    "--no-renames",
+    "--untracked-files=normal",
+    "--ignored=matching",
+)
+_DIFFERENCE = ("--cached", "--binary", "--full-index", "--no-renames", "--no-ext-diff", "--no-textconv", "--no-color")
+_BRANCH = "# branch.head "
+_DETACHED = "(detached)"
+_ORDINARY, _UNMERGED = 8, 10  # the fields before the path
+_REMOTE = r"^(remote\..*\.url|branch\..*\.remote)$"
+_PROTOCOL = re.compile(r"[A-Za-z0-9+.-]+::")  # of a remote helper, whose address may be a whole command line
+_UNREADABLE = "\N{REPLACEMENT CHARACTER}"
+
+
+class Completed(Protocol):
+    """What a program answered."""
+
+    @property
+    def stdout(self) -> str:
+        """What it printed."""
+
+
+Run = Callable[..., Completed]
+"""`edges.process.run`, passed in."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Change:
+    """A path below the repository's top that is not as the commit has it; `submodule` as git-status(1) tells it."""
+
+    path: str
+    submodule: str = "N..."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Git:
+    """git, run in one directory, with nothing in its environment that would lead it elsewhere."""
+
+    directory: Path
+    run: Run
+    extra: tuple[tuple[str, str], ...] = ()
+
+    def __call__(self, *words: str, stdin: str = "", check: bool = True) -> str:
+        """Return what git prints. Errors: `ToolError`."""
+        variables = process.base_environment(GIT_OPTIONAL_LOCKS="0", GIT_TERMINAL_PROMPT="0")
+        kept = {name: value for name, value in variables.items() if _harmless(name)}
+        env = {**kept, **dict(self.extra)}
+        return self.run(["git", *words], timeout=_TIMEOUT, env=env, cwd=self.directory, stdin=stdin, check=check).stdout
+
+
+def _harmless(name: str) -> bool:
+    return not name.startswith("GIT_") or name.startswith(("GIT_OPTIONAL", "GIT_TERMINAL", *_KEPT_VARIABLES))
+
+
+def git_state(project: Path, code: Iterable[str], directory: Path, run: Run, *, whole: bool = False) -> GitState | None:
+    """Return the commit checked out at the project, or None without git, a repository or a commit.
+
+    `code` are the step's files, as paths in the project: those that git does not track go into the difference, too,
+    which is written to `code.diff` in `directory`. Only what changed below the project counts, unless `whole`.
+    Errors: `StoreError`.
+    """
+    git = _Git(directory=project, run=run)
+    try:
+        up, prefix, commit, tree, *_ = git("rev-parse", "--show-cdup", "--show-prefix", "HEAD", "HEAD^{tree}").split(
+            "\n"
+        )
+        entries = git(*_STATUS, "--", ":/" if whole else ".").split("\0")
+        branch = next((entry.removeprefix(_BRANCH) for entry in entries if entry.startswith(_BRANCH)), "")
+        branch = "" if branch == _DETACHED else branch
+        remote = _remote(git, branch)
+    except ToolError:
+        return None
+    changes = [*_tracked(entries), *_untracked(entries, [prefix + path for path in code])]
+    state = GitState(
+        commit=commit, dirty=bool(changes), tree=tree, branch=branch, remote=remote, prefix=prefix
+    )  # fmt: skip
+    return _with_difference(state, _Git(directory=project / up, run=run), changes, directory) if changes else state
+
+
+def _remote(git: _Git, branch: str) -> str:
+    """Return the address that the branch, or else `origin`, is fetched from."""
+    entries = git("config", "-z", "--get-regexp", _REMOTE, check=False).split("\0")
+    found = dict(entry.partition("\n")[::2] for entry in entries if entry)
+    name = found.get(f"branch.{branch}.remote", "origin")
+    return clean_remote(found.get(f"remote.{name}.url", ""))
+
+
+def clean_remote(address: str) -> str:
+    """Return a remote's address without password, token or query; SSH's user name stays, being part of the place."""
+    if _PROTOCOL.match(address):
+        return ""
+    if "://" not in address:
+        return address
+    try:
+        parts = urlsplit(address)
+        if "ssh" not in parts.scheme:
+            return strip_credentials(address)
+    except ValueError:
+        return ""
+    user, at, host = parts.netloc.rpartition("@")
+    return urlunsplit((parts.scheme, user.partition(":")[0] + at + host, parts.path, "", ""))
+
+
+def _tracked(entries: Sequence[str]) -> Iterator[_Change]:
+    for entry in entries:
+        if entry.startswith("1 "):
+            fields = entry.split(" ", _ORDINARY)
+            yield _Change(path=fields[-1], submodule=fields[2])
+        elif entry.startswith("u "):
+            yield _Change(path=entry.split(" ", _UNMERGED)[-1])
+
+
+def _untracked(entries: Sequence[str], code: Sequence[str]) -> Iterator[_Change]:
+    """Yield the step's files that git does not track, be it that they are ignored."""
+    files = {entry[2:] for entry in entries if entry.startswith(("? ", "! "))}
+    directories = tuple(path for path in files if path.endswith("/"))
+    for path in code:
+        if path in files or (directories and path.startswith(directories)):
+            yield _Change(path=path)
+
+
+def _with_difference(state: GitState, git: _Git, changes: Sequence[_Change], directory: Path) -> GitState:
+    kept, omitted = _bounded(git.directory, changes)
+    target = directory / DIFF
+    try:
+        _write_difference(git, kept, target)
+    except ToolError as error:
+        said = error.why.splitlines()[-1] if error.why else ""
+        return replace(state, omitted=(f"every change: {error.what}: {said}", *omitted))
+    with os_errors(f"read {target}"):
+        text = target.read_bytes()
+        if not text:
+            target.unlink()
+    return replace(state, diff=Digest.of(text) if text else None, omitted=omitted)
+
+
+def _bounded(top: Path, changes: Sequence[_Change]) -> tuple[list[str], tuple[str, ...]]:
+    """Return the paths whose change is kept, and in words what is left out."""
+    kept, omitted = [], []
+    left = DIFF_LIMIT
+    for change in changes:
+        size = _size(top / change.path)
+        if why := _why_not(change, size, left):
+            omitted.append(f"{change.path}: {why}")
+        if not why or "C" in change.submodule:
+            kept.append(change.path)
+            left -= size
+    return kept, tuple(omitted)
+
+
+def _why_not(change: _Change, size: int, left: int) -> str:
+    if _UNREADABLE in change.path:
+        return "its name is not UTF-8"
+    if "M" in change.submodule or "U" in change.submodule:
+        return "a submodule with changes of its own"
+    if size > FILE_LIMIT:
+        return f"{format_size(size)}, and no file larger than {format_size(FILE_LIMIT)} is kept"
+    return f"{format_size(size)}, beyond the {format_size(DIFF_LIMIT)} that are kept in all" if size > left else ""
+
+
+def _size(path: Path) -> int:
+    try:
+        found = path.lstat()
+    except OSError:
+        return 0
+    return 0 if path.is_dir() else found.st_size
+
+
+def _write_difference(git: _Git, paths: Sequence[str], target: Path) -> None:
+    """Write what changed in these paths, as the work tree has them now. Errors: `ToolError`, `StoreError`."""
+    objects = git.directory / git("rev-parse", "--git-path", "objects").removesuffix("\n")
+    with os_errors(f"write to {target.parent}"), tempfile.TemporaryDirectory(dir=target.parent) as name:
+        own = Path(name) / "objects"
+        (own / "info").mkdir(parents=True)
+        (own / "info" / "alternates").write_bytes(bytes(objects.absolute()) + b"\n")  # gitrepository-layout(5)
+        extra = (("GIT_INDEX_FILE", f"{name}/index"), ("GIT_OBJECT_DIRECTORY", str(own)))
+        apart = replace(git, extra=extra)
+        apart("read-tree", "HEAD")
+        apart("update-index", "-z", "--add", "--remove", "--replace", "--stdin", stdin="\0".join([*paths, ""]))
+        apart("diff-index", *_DIFFERENCE, "--src-prefix=a/", "--dst-prefix=b/", f"--output={target}", "HEAD")
