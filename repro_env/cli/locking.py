@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 
 import click
 
+from repro_env.cli.determinism import warn_overridden
 from repro_env.cli.fetching import Fetching
 from repro_env.cli.progress import reporter
 from repro_env.cli.project import LOCK_FILE, Workspace, open_workspace, read_lock, store_root
@@ -51,6 +52,7 @@ def lock_project(*, upgrade: bool, packages: Sequence[str], as_json: bool) -> No
         written = write_lock(workspace, wanted, Store(store_root()), report)
         for line in _unknown(wanted, written.lock):
             report.warn(line)
+        warn_overridden(written.lock.steps.values(), report)
     click.echo(_document(written) if as_json else _summary(written))
 
 
