@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -36,6 +37,7 @@ def find_driver(grant: GpuGrant, *, root: Path = Path("/"), environ: Mapping[str
 
     `environ` is the caller's, whose `LD_LIBRARY_PATH` may be where the libraries are.
     """
+    _load_unified_memory(root, environ)
     nodes = _nodes(grant, root)
     cached = list(_cached(root))
     asked = map(Path, filter(None, environ.get("LD_LIBRARY_PATH", "").split(":")))
@@ -51,6 +53,17 @@ def find_driver(grant: GpuGrant, *, root: Path = Path("/"), environ: Mapping[str
         unlisted=cuda.file.parent if cuda is not None and cuda not in cached else None,
         lacking=_lacking(nodes, libraries, root),
     )
+
+
+def _load_unified_memory(root: Path, environ: Mapping[str, str]) -> None:
+    """Have the node that CUDA needs and that the driver makes at a program's first use of it, which a sandbox forbids.
+
+    The program is the driver's own and may do so for every user. Source: nvidia-modprobe(1).
+    """
+    program = shutil.which("nvidia-modprobe", path=environ.get("PATH", ""))
+    if program and (root / "dev/nvidiactl").exists() and not (root / "dev/nvidia-uvm").exists():
+        with contextlib.suppress(ToolError):
+            process.run([program, "-c", "0", "-u"], timeout=_ANSWER_SECONDS, env=environ, check=False)
 
 
 def _nodes(grant: GpuGrant, root: Path) -> list[Path]:

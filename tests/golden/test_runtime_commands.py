@@ -11,6 +11,9 @@ import pytest
 import tiny
 
 from repro_env.lock.model import Wheel
+from repro_env.run import driver
+from repro_env.run.driver import DriverFiles, Library
+from repro_env.run.gpus import NOTHING, GpuDevice, GpuGrant, Passing
 from repro_env.run.plan import Input, RunPlan, User, plan_run
 from repro_env.run.runtimes.bwrap import bwrap_arguments
 from repro_env.run.runtimes.docker import docker_options
@@ -22,7 +25,7 @@ Golden = Callable[[str, str], None]
 PROJECT = Path("/home/user/churn")
 
 
-def plan(*, network: bool = False) -> RunPlan:
+def plan(*, network: bool = False, gpus: Passing = NOTHING) -> RunPlan:
     step = tiny.tiny_step(
         "python",
         "train.py",
@@ -45,6 +48,7 @@ def plan(*, network: bool = False) -> RunPlan:
         output=PROJECT / ".repro/runs/20261123-1/output",
         user=User(uid=1000, gid=100),
         arguments=["--epochs", "3 or more"],
+        gpus=gpus,
     )
 
 
@@ -77,6 +81,37 @@ def test_docker(golden: Golden, network: bool) -> None:
 def test_podman(golden: Golden, network: bool) -> None:
     words = podman_arguments(plan(network=network), "abc", rootless=not network, init=None if network else "/bin/tini")
     golden(f"podman{'-network' * network}.txt", lines(words))
+
+
+AS_FILES = driver.passing(
+    GpuGrant(devices=(GpuDevice(index=1, uuid="GPU-1", minor=1),), driver="580.65.06"),
+    DriverFiles(
+        nodes=(Path("/dev/nvidiactl"), Path("/dev/nvidia-uvm"), Path("/dev/nvidia1")),
+        libraries=(
+            Library("libcuda.so.1", Path("/usr/lib/x86_64-linux-gnu/libcuda.so.580.65.06")),
+            Library("libnvidia-ml.so.1", Path("/usr/lib/x86_64-linux-gnu/libnvidia-ml.so.580.65.06")),
+        ),
+        smi=Path("/usr/bin/nvidia-smi"),
+    ),
+)
+BY_CDI = Passing(names=("nvidia.com/gpu=GPU-1", "nvidia.com/gpu=GPU-3"), variables={"CUDA_VISIBLE_DEVICES": "0,1"})
+BY_RUNTIME = Passing(names=("GPU-1", "MIG-3"), variables={"NVIDIA_VISIBLE_DEVICES": "GPU-1,MIG-3"})
+
+
+def test_bwrap_with_gpus(golden: Golden) -> None:
+    golden("bwrap-gpus.txt", lines(bwrap_arguments(plan(gpus=AS_FILES), Path("/store/rootfs/abc"))))
+
+
+@pytest.mark.parametrize(("way", "gpus"), [("files", AS_FILES), ("cdi", BY_CDI), ("runtime", BY_RUNTIME)])
+def test_docker_with_gpus(golden: Golden, way: str, gpus: Passing) -> None:
+    options = docker_options(plan(gpus=gpus), "sha256:abc", User(uid=1000, gid=100))
+    golden(f"docker-gpus-{way}.json", json.dumps(options, indent=2) + "\n")
+
+
+@pytest.mark.parametrize(("way", "gpus"), [("files", AS_FILES), ("cdi", BY_CDI)])
+def test_podman_with_gpus(golden: Golden, way: str, gpus: Passing) -> None:
+    words = podman_arguments(plan(gpus=gpus), "abc", rootless=True, init="/bin/tini")
+    golden(f"podman-gpus-{way}.txt", lines(words))
 
 
 def test_venv(golden: Golden) -> None:

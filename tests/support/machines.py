@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -79,10 +80,48 @@ class Nvml:
 
 def build(directory: Path) -> Nvml | None:
     """Build the library, or return None where there is no C compiler."""
+    return Nvml(directory) if compile_c(_SOURCE, directory / "libnvidia-ml.so.1", "-shared", "-fPIC") else None
+
+
+def compile_c(source: Path, product: Path, *options: str) -> bool:
+    """Compile a C file; return False where there is no compiler."""
     compiler = shutil.which("cc") or shutil.which("gcc")
     if compiler is None:
-        return None
-    library = directory / "libnvidia-ml.so.1"
-    words = [compiler, "-shared", "-fPIC", "-O1", "-Wall", "-Wextra", "-Werror", "-o", str(library), str(_SOURCE)]
+        return False
+    words = [compiler, *options, "-O1", "-Wall", "-Wextra", "-Werror", "-o", str(product), str(source)]
     subprocess.run(words, check=True, timeout=120)
-    return Nvml(directory)
+    return True
+
+
+VERSION = "580.65.06"
+"""Of the driver that `install_driver` makes."""
+
+
+def install_driver(root: Path, name: str) -> bool:
+    """Make the files of a driver for a recorded machine below `root`; return False where there is no C compiler.
+
+    Its device nodes are all of the null device, and its libraries find only those GPUs whose nodes are in `/dev`.
+    Errors: `PermissionError` where this user may make no device nodes.
+    """
+    machine = profile(name)
+    nodes = ["nvidiactl", "nvidia-uvm", *(f"nvidia{index}" for index in range(len(machine["gpus"])))]
+    parts = sum(len(gpu.get("mig", [])) for gpu in machine["gpus"])
+    for number in range(parts):
+        gpu_instance = root / f"proc/driver/nvidia/capabilities/gpu0/mig/gi{number + 1}"
+        (gpu_instance / "ci0").mkdir(parents=True)
+        (gpu_instance / "access").write_text(f"DeviceFileMinor: {10 + number}\n")
+        (gpu_instance / "ci0/access").write_text(f"DeviceFileMinor: {50 + number}\n")
+        nodes += [f"nvidia-caps/nvidia-cap{10 + number}", f"nvidia-caps/nvidia-cap{50 + number}"]
+    for node in nodes:
+        path = root / "dev" / node
+        path.parent.mkdir(parents=True, exist_ok=True)
+        os.mknod(path, stat.S_IFCHR | 0o666, os.makedev(1, 3))
+        path.chmod(0o666)
+    libraries = root / "usr/lib64"
+    libraries.mkdir(parents=True)
+    text = "TABLE=" + json.dumps(table(name))
+    for library in ("libnvidia-ml", "libcuda"):
+        if not compile_c(_SOURCE, libraries / f"{library}.so.{VERSION}", "-shared", "-fPIC", "-D", text):
+            return False
+        (libraries / f"{library}.so.1").symlink_to(f"{library}.so.{VERSION}")
+    return True

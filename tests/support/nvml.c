@@ -1,18 +1,22 @@
 /* A stand-in for libnvidia-ml.so.1 that answers from a table: REPRO_TEST_NVML names the file.
 
    Lines are of fields with tabs between them: see machines.py, which writes them. Functions and structures are as
-   nvml.h declares them: https://docs.nvidia.com/deploy/nvml-api/. */
+   nvml.h declares them: https://docs.nvidia.com/deploy/nvml-api/.
+
+   Built with TABLE it holds that text instead of reading a file, and shows, as the driver does, only those GPUs whose
+   device nodes are there, and those MIG instances whose capabilities are. */
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { SUCCESS = 0, INVALID = 2, UNSUPPORTED = 3, NOT_FOUND = 6 };
 
 typedef struct device {
     char name[96], uuid[96];
     unsigned long long memory;
-    int major, minor, brand, ecc, error, parent;
+    int major, minor, brand, ecc, error, parent, number;
 } device_t;
 
 typedef struct { unsigned long long total, free, used; } memory_t;
@@ -31,6 +35,7 @@ static void read_device(char **fields, device_t *device, int parent) {
     device->ecc = atoi(fields[7]);
     device->error = atoi(fields[8]);
     device->parent = parent;
+    device->number = (parent < 0 ? gpu_count : instance_count) - 1;  /* it is counted already */
 }
 
 static void read_line(char *line) {
@@ -47,6 +52,37 @@ static void read_line(char *line) {
     if (!strcmp(fields[0], "mig")) read_device(fields, &instances[instance_count++], gpu_count - 1);
 }
 
+#ifdef TABLE
+
+static int is_there(const char *form, int number) {
+    char path[64];
+    snprintf(path, sizeof path, form, number);
+    return access(path, R_OK | W_OK) == 0;
+}
+
+static int read_table(void) {
+    static char text[] = TABLE;
+    char *rest = NULL;
+    int kept = 0;
+    if (gpu_count) return init_code;
+    if (access("/dev/nvidiactl", R_OK | W_OK)) return 9;
+    for (char *line = strtok_r(text, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) read_line(line);
+    for (int i = 0; i < instance_count; i++)
+        if (is_there("/dev/nvidia-caps/nvidia-cap%d", 10 + instances[i].number)) instances[kept++] = instances[i];
+    instance_count = kept;
+    kept = 0;
+    for (int i = 0; i < gpu_count; i++) {
+        if (!is_there("/dev/nvidia%d", gpus[i].number)) continue;
+        for (int j = 0; j < instance_count; j++)
+            if (instances[j].parent == i) instances[j].parent = kept;
+        gpus[kept++] = gpus[i];
+    }
+    gpu_count = kept;
+    return init_code;
+}
+
+#else
+
 static int read_table(void) {
     const char *path = getenv("REPRO_TEST_NVML");
     FILE *file = path ? fopen(path, "r") : NULL;
@@ -57,6 +93,8 @@ static int read_table(void) {
     fclose(file);
     return init_code;
 }
+
+#endif
 
 int nvmlInitWithFlags(unsigned int flags) { (void)flags; return read_table(); }
 int nvmlInit_v2(void) { return read_table(); }
@@ -94,6 +132,21 @@ int nvmlDeviceGetName(device_t *device, char *name, unsigned int length) {
 int nvmlDeviceGetUUID(device_t *device, char *uuid, unsigned int length) {
     snprintf(uuid, length, "%s", device->uuid);
     return device->error;
+}
+
+int nvmlDeviceGetMinorNumber(device_t *device, unsigned int *minor) {
+    *minor = (unsigned int)device->number;
+    return device->error;
+}
+
+int nvmlDeviceGetGpuInstanceId(device_t *device, unsigned int *id) {
+    *id = (unsigned int)device->number + 1;
+    return device->parent < 0 ? UNSUPPORTED : device->error;
+}
+
+int nvmlDeviceGetComputeInstanceId(device_t *device, unsigned int *id) {
+    *id = 0;
+    return device->parent < 0 ? UNSUPPORTED : device->error;
 }
 
 int nvmlDeviceGetBrand(device_t *device, int *brand) { *brand = device->brand; return device->error; }

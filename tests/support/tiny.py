@@ -12,6 +12,7 @@ from repro_env.image.oci import Image, write_image
 from repro_env.image.store import Store
 from repro_env.lock.model import Environment, LockedStep
 from repro_env.lock.places import IMAGE_ROOTS, Roots
+from repro_env.run.gpus import NOTHING, Passing
 from repro_env.run.plan import Input, RunPlan, User, plan_run
 from repro_env.values import Digest, Platform, PythonVersion
 
@@ -97,6 +98,7 @@ def tiny_plan(
     inputs: Sequence[Input] = (),
     roots: Roots = IMAGE_ROOTS,
     arguments: Sequence[str] = (),
+    gpus: Passing = NOTHING,
 ) -> RunPlan:
     """Return a plan whose code is `root/code` and whose run is `root/run`; the code directory is made."""
     code = root / "code"
@@ -115,4 +117,5 @@ def tiny_plan(
         user=User(uid=os.getuid(), gid=os.getgid()),
         roots=roots,
         arguments=arguments,
+        gpus=gpus,
     )

@@ -346,3 +346,13 @@ def test_wsl_is_named(machine: Path) -> None:
     (machine / "dev/nvidiactl").unlink()
     (machine / "dev/dxg").touch()
     assert "this is WSL" in find_driver(grant(), root=machine, environ={}).lacking
+
+
+def test_the_node_that_is_made_at_first_use_is_made_before(machine: Path) -> None:
+    (machine / "dev/nvidia-uvm").unlink()
+    program = machine / "bin/nvidia-modprobe"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\n[ "$*" = "-c 0 -u" ] && : > {machine}/dev/nvidia-uvm\n')
+    program.chmod(0o755)
+    files = find_driver(grant(), root=machine, environ={"PATH": str(program.parent)})
+    assert machine / "dev/nvidia-uvm" in files.nodes

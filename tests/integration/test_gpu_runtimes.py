@@ -1,0 +1,219 @@
+"""What a step finds of the GPUs in each runtime: exactly those it was given, by a driver that stands in for NVIDIA's.
+
+The driver's libraries are real shared libraries that a real program loads, and its device nodes real nodes (of the null
+device); neither is in this machine's own `/dev` or `/usr`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import machine
+import machines
+import pytest
+import tiny
+
+from repro_env.edges.report import Silent
+from repro_env.image import tar
+from repro_env.image.layer import Layer
+from repro_env.image.store import Store
+from repro_env.run import cdi
+from repro_env.run.gpus import LIBRARIES, GpuDevice, GpuGrant, Passing
+from repro_env.run.runtimes.base import Runtime
+from repro_env.run.runtimes.bwrap import Bwrap
+from repro_env.run.runtimes.docker import Docker
+from repro_env.run.runtimes.podman import Podman
+
+PROBE = Path(machines.__file__).with_name("gpu_probe.c")
+SPECIFICATIONS = Path("/var/run/cdi")
+
+every = pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("bwrap", marks=pytest.mark.bwrap),
+        pytest.param("docker", marks=pytest.mark.docker),
+        pytest.param("podman", marks=pytest.mark.podman),
+    ],
+)
+pytestmark = pytest.mark.xdist_group("runtimes")
+
+
+def install(root: Path, name: str) -> Path:
+    """Make a recorded machine's driver in a directory."""
+    machine.require("busybox")
+    try:
+        if machines.install_driver(root, name):
+            return root
+    except PermissionError:
+        pytest.skip("only root can make device nodes")
+    pytest.skip("there is no C compiler")
+
+
+@pytest.fixture(scope="module")
+def eight(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return install(tmp_path_factory.mktemp("eight"), "a100-8x")
+
+
+@pytest.fixture(scope="module")
+def split(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return install(tmp_path_factory.mktemp("split"), "a100-mig")
+
+
+@pytest.fixture(scope="module")
+def probe(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The program that a step runs."""
+    product = tmp_path_factory.mktemp("probe") / "probe"
+    if not machines.compile_c(PROBE, product, "-ldl"):
+        pytest.skip("there is no C compiler")
+    return product.read_bytes()
+
+
+def runtime_of(name: str, store: Store, driver: Path) -> Runtime:
+    made: dict[str, Runtime] = {
+        "bwrap": Bwrap(store, Silent(), driver=driver),
+        "docker": Docker(store, Silent(), driver=driver),
+        "podman": Podman(store, Silent(), driver=driver),
+    }
+    return made[name]
+
+
+def probe_layer(store: Store, probe: bytes) -> Layer:
+    """The program, and of this machine's C library what it needs to load others."""
+    loader = next(Path(path) for path in _LOADERS if Path(path).exists())
+    libraries = loader.resolve().parent
+    found = [
+        (tar.Entry(path=path, mode=0o755, size=len(data)), data)
+        for path, data in (
+            (str(loader)[1:], loader.read_bytes()),
+            ("lib/libc.so.6", (libraries / "libc.so.6").read_bytes()),
+            ("lib/libdl.so.2", (libraries / "libdl.so.2").read_bytes()),
+            ("usr/bin/probe", probe),
+        )
+    ]
+    parents = {str(parent) for entry, _data in found for parent in list(Path(entry.path).parents)[:-1]}
+    directories = [tiny.directory(parent) for parent in sorted(parents)]
+    return tiny.make_layer(store, sorted([*directories, *found], key=lambda pair: pair[0].path), "probe")
+
+
+_LOADERS = ("/lib64/ld-linux-x86-64.so.2", "/lib/ld-linux-aarch64.so.1")
+
+
+def run(runtime: Runtime, store: Store, root: Path, passing: Passing, probe: bytes, *command: str) -> list[str]:
+    """Run the program, or another one, as a step that has these GPUs, and return the lines it printed."""
+    image = tiny.tiny_image(store, probe_layer(store, probe))
+    step = tiny.tiny_step(*(command or ("/usr/bin/probe",)))
+    plan = tiny.tiny_plan(step, root, image=image, run=f"gpu-{os.urandom(4).hex()}", gpus=passing)
+    plan.output.mkdir(parents=True, exist_ok=True)
+    log = root / "log"
+    ended = runtime.run(plan, log=log)
+    assert ended.status == 0, log.read_text()
+    return log.read_text().splitlines()
+
+
+def passed(runtime: Runtime, grant: GpuGrant) -> Passing:
+    found = runtime.pass_gpus(grant)
+    assert isinstance(found, Passing), found
+    return found
+
+
+def whole(*indices: int) -> GpuGrant:
+    devices = [GpuDevice(index=index, uuid=machines.uuid("GPU", index), minor=index) for index in indices]
+    return GpuGrant(devices=tuple(devices), driver=machines.VERSION)
+
+
+@every
+@pytest.mark.parametrize(("indices", "seen"), [((5,), "0"), ((6, 2), "1,0")])
+def test_a_step_finds_the_gpus_it_was_given(
+    name: str, indices: Sequence[int], seen: str, eight: Path, probe: bytes, store: Store, tmp_path: Path
+) -> None:
+    runtime = runtime_of(name, store, eight)
+    passing = passed(runtime, whole(*indices))
+    assert run(runtime, store, tmp_path, passing, probe) == [
+        f"CUDA_VISIBLE_DEVICES={seen}",
+        "NVIDIA_VISIBLE_DEVICES=void",
+        "libcuda loads",
+        *(machines.uuid("GPU", index) for index in sorted(indices)),
+    ]
+
+
+@every
+def test_a_step_finds_the_part_of_a_gpu_it_was_given(
+    name: str, split: Path, probe: bytes, store: Store, tmp_path: Path
+) -> None:
+    runtime = runtime_of(name, store, split)
+    part = GpuDevice(index=0, uuid=machines.uuid("MIG", 2), minor=0, instance=(3, 0))
+    passing = passed(runtime, GpuGrant(devices=(part,), driver=machines.VERSION))
+    lines = run(runtime, store, tmp_path, passing, probe)
+    assert lines[0] == f"CUDA_VISIBLE_DEVICES={machines.uuid('MIG', 2)}"
+    assert lines[3:] == [machines.uuid("MIG", 2)]
+
+
+@every
+def test_a_step_without_gpus_finds_none(name: str, eight: Path, probe: bytes, store: Store, tmp_path: Path) -> None:
+    runtime = runtime_of(name, store, eight)
+    lines = run(runtime, store, tmp_path, Passing(), probe, "/bin/sh", "-c", "ls /dev; /usr/bin/probe || true")
+    assert not [line for line in lines if line.startswith("nvidia")]
+    assert "libnvidia-ml.so.1: cannot open shared object file" in lines[-1]
+
+
+@every
+def test_what_is_passed_cannot_be_changed(name: str, eight: Path, probe: bytes, store: Store, tmp_path: Path) -> None:
+    runtime = runtime_of(name, store, eight)
+    script = f"(echo x > {LIBRARIES}/libcuda.so.1) 2>/dev/null && echo changed; ls {LIBRARIES} | cat; ls /dev | cat"
+    lines = run(runtime, store, tmp_path, passed(runtime, whole(3)), probe, "/bin/sh", "-c", script)
+    assert lines[:3] == ["libcuda.so", "libcuda.so.1", "libnvidia-ml.so.1"]
+    assert [line for line in lines if line.startswith("nvidia")] == ["nvidia-uvm", "nvidia3", "nvidiactl"]
+
+
+@pytest.fixture
+def specification(eight: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A specification of two GPUs, of a kind that no real device of this machine has."""
+    monkeypatch.setattr(cdi, "KIND", "repro-test.example/gpu")
+    library = {"hostPath": f"{eight}/usr/lib64/libnvidia-ml.so.{machines.VERSION}", "options": ["ro", "bind"]}
+    document = {
+        "cdiVersion": "0.5.0",
+        "kind": cdi.KIND,
+        "containerEdits": {
+            "deviceNodes": [{"path": "/dev/nvidiactl", "hostPath": f"{eight}/dev/nvidiactl"}],
+            "mounts": [{**library, "containerPath": "/lib/libnvidia-ml.so.1"}],
+        },
+        "devices": [
+            {
+                "name": machines.uuid("GPU", index),
+                "containerEdits": {
+                    "deviceNodes": [{"path": f"/dev/nvidia{index}", "hostPath": f"{eight}/dev/nvidia{index}"}]
+                },
+            }
+            for index in (0, 4)
+        ],
+    }
+    path = SPECIFICATIONS / f"repro-test-{os.getpid()}.json"
+    try:
+        SPECIFICATIONS.mkdir(exist_ok=True)
+        path.write_text(json.dumps(document))
+    except PermissionError:
+        pytest.skip(f"only root can write to {SPECIFICATIONS}")
+    try:
+        yield
+    finally:
+        path.unlink()
+        with contextlib.suppress(OSError):  # others have specifications there
+            SPECIFICATIONS.rmdir()
+
+
+@pytest.mark.podman
+@pytest.mark.usefixtures("specification")
+def test_podman_brings_in_what_a_specification_describes(
+    eight: Path, probe: bytes, store: Store, tmp_path: Path
+) -> None:
+    runtime = runtime_of("podman", store, eight)
+    passing = passed(runtime, whole(4))
+    assert passing.names == (f"repro-test.example/gpu={machines.uuid('GPU', 4)}",)
+    lines = run(runtime, store, tmp_path, passing, probe)
+    assert lines[0] == "CUDA_VISIBLE_DEVICES=0"
+    assert lines[3:] == [machines.uuid("GPU", 4)]
+    assert passed(runtime, whole(5)).nodes, "what is not described is passed as nodes"
