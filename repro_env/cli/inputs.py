@@ -62,9 +62,9 @@ class Verifier:
         except (VerificationError, StoreError):
             return None
 
-    def output(self, name: str, declared: str) -> RecordedOutput:
-        """Return an output as it stands in its place in the project."""
-        found = self._measure(declared)
+    def output(self, name: str, declared: str, place: Path) -> RecordedOutput:
+        """Return an output that is declared to stand at `declared` and now is at `place`."""
+        found = measure(place, reporter=self._report, cache=self._cache)
         return RecordedOutput(
             name=name, path=declared, kind=found.kind, digest=found.digest, files=found.files, size=found.size
         )

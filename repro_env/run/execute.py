@@ -38,8 +38,8 @@ class OutputError(ReproError):
 class Outcome:
     """How a run ended.
 
-    `wall_seconds` is the step's own time. `outputs` maps each output's name to where it is in the project; when the
-    step failed it is empty, and `kept` is the directory with whatever was written, or None if nothing was.
+    `wall_seconds` is the step's own time. `outputs` maps each output's name to where it is; when the step failed it is
+    empty, and `kept` is the directory with whatever was written, or None if nothing was.
     """
 
     ended: Ended
@@ -65,9 +65,9 @@ def make_run_directory(project: Path, run: str) -> Path:
 
 
 def execute(
-    plan: RunPlan, runtime: Runtime, *, project: Path, before_placing: Callable[[], object] = lambda: None
+    plan: RunPlan, runtime: Runtime, *, project: Path | None, before_placing: Callable[[], object] = lambda: None
 ) -> Outcome:
-    """Run a plan and move what it made into the project.
+    """Run a plan and move what it made into the project, or without one leave it where it was made.
 
     `plan.output` is the directory to make; it stands in the run's own. `before_placing` is called before anything is
     moved: there the caller can wait for its turn. Errors: the runtime's, `OutputError`, `StoreError`.
@@ -89,7 +89,7 @@ def execute(
         finished=finished,
         wall_seconds=wall_seconds,
         outputs=outputs,
-        kept=plan.output if plan.output.exists() else None,
+        kept=plan.output if plan.output.exists() and not (outputs and project is None) else None,
         log=log,
     )
 
@@ -101,8 +101,10 @@ def _make_output_directory(plan: RunPlan) -> None:
             (plan.output / declared).parent.mkdir(parents=True, exist_ok=True)
 
 
-def _take_outputs(plan: RunPlan, project: Path) -> dict[str, Path]:
+def _take_outputs(plan: RunPlan, project: Path | None) -> dict[str, Path]:
     _check_outputs(plan)
+    if project is None:
+        return {name: plan.output / declared for name, declared in plan.step.outputs.items()}
     taken = {}
     for name, declared in plan.step.outputs.items():
         with files.os_errors(f"move output {name} to {declared}"):
