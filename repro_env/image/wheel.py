@@ -52,6 +52,11 @@ class Installed:
         return f"{self.sha256.hex()}{'x' if self.executable else ''}"
 
 
+def site_packages(python: PythonVersion) -> str:
+    """Return where an interpreter's packages stand in a layer."""
+    return f"{PREFIX}/lib/python{python}/site-packages"
+
+
 def plan(archive: Archive, python: PythonVersion) -> tuple[Installed, ...]:
     """Return every file that the wheel installs for this interpreter, RECORD included, in no particular order.
 
@@ -78,7 +83,7 @@ class _Wheel:
         self.by_name = {member.name: member for member in archive.members}
         self.name, self.info = _info_directory(archive)
         self.data = self.info.removesuffix(".dist-info") + ".data"
-        self.site = f"{PREFIX}/lib/python{python}/site-packages"
+        self.site = site_packages(python)
         self._check_version()
         self.recorded = self._read_record()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,11 +11,15 @@ from typing import Any
 from repro_env.errors import BuildError, IntegrityError
 from repro_env.image import tar
 from repro_env.image.archive import Archive
+from repro_env.image.gpu import GpuObserver
+from repro_env.image.gpu.observer import VERSION as GPU_VERSION
 from repro_env.image.layer import Deflated, Layer, LayerWriter
 from repro_env.image.layer_memory import layer_document, layer_of
 from repro_env.image.libraries import VERSION, LayerLibraries, LibraryObserver, remember_libraries
+from repro_env.image.observers import Observers
 from repro_env.image.store import Store, canonical_json
-from repro_env.image.wheel import Installed, plan
+from repro_env.image.wheel import Installed, plan, site_packages
+from repro_env.lock.gpu_code import GpuCode, gpu_code_from
 from repro_env.lock.model import Wheel
 from repro_env.values import Digest, PythonVersion
 
@@ -24,10 +28,14 @@ _OVERLAP_HINT = "drop one of them, or choose versions that do not overlap"
 
 @dataclass(frozen=True, slots=True)
 class WheelLayer:
-    """A layer made of wheels, and what it puts where: path to fingerprint, then the owner's name for messages."""
+    """A layer made of wheels, and what it puts where: path to fingerprint, then the owner's name for messages.
+
+    `gpu_code` maps the SHA-256 of each of its wheels that carries code for GPUs to the libraries that do, sorted.
+    """
 
     layer: Layer
     paths: Mapping[str, tuple[str, str]]
+    gpu_code: Mapping[Digest, tuple[GpuCode, ...]]
 
 
 def wheel_layer(
@@ -39,7 +47,9 @@ def wheel_layer(
     the layout alone. Errors: `IntegrityError` for a bad wheel, `BuildError` where two wheels write one path with
     different content.
     """
-    key = Digest.of(canonical_json([sorted(wheel.sha256.hex for wheel in wheels), str(python), layout, VERSION])).hex
+    key = Digest.of(
+        canonical_json([sorted(wheel.sha256.hex for wheel in wheels), str(python), layout, VERSION, GPU_VERSION])
+    ).hex
     known = _from_document(store.recall("wheel-layers", key))
     if known is not None and store.has(known.layer.digest, known.layer.size):
         return replace(known, layer=replace(known.layer, comment=comment))
@@ -61,31 +71,46 @@ def merge_paths(layers: Iterable[WheelLayer]) -> None:
 def _make(wheels: Sequence[Wheel], python: PythonVersion, store: Store, comment: str) -> WheelLayer:
     with contextlib.ExitStack() as stack:
         files: dict[str, tuple[Installed, Archive]] = {}
+        claims: dict[Digest, set[str]] = {}
         for wheel in sorted(wheels):
             path = stack.enter_context(store.reading(wheel.sha256, wheel.file))
             archive = stack.enter_context(open_wheel(path, wheel.file))
-            for file in plan(archive, python):
+            planned = plan(archive, python)
+            for file in planned:
                 _claim(files, file, archive)
+            claims[wheel.sha256] = {file.path for file in planned}
         with store.writing() as (stream, keep):
-            observer = _observer(wheels, files)
-            writer = LayerWriter(stream, observer)
+            again = _again(files)
+            observer = LibraryObserver(package=_package(wheels, files), again=again)
+            gpu = GpuObserver(site=site_packages(python), again=again)
+            writer = LayerWriter(stream, Observers(observer, gpu))
             _write_all(writer, files)
             layer = writer.finish(comment)
             keep(layer.digest)
     remember_libraries(store, layer.digest, LayerLibraries(files=tuple(observer.found)))
     paths = {path: (file.fingerprint, archive.label) for path, (file, archive) in files.items()}
-    return WheelLayer(layer, paths)
+    # A file that two wheels share is written once and is of both: what a wheel carries does not depend on the others.
+    carried = {
+        wheel: tuple(sorted(code for path, code in gpu.found.items() if path in claimed))
+        for wheel, claimed in claims.items()
+    }
+    return WheelLayer(layer, paths, {wheel: code for wheel, code in carried.items() if code})
 
 
-def _observer(wheels: Iterable[Wheel], files: Mapping[str, tuple[Installed, Archive]]) -> LibraryObserver:
-    """Return who notes the libraries of these files."""
+def _package(wheels: Iterable[Wheel], files: Mapping[str, tuple[Installed, Archive]]) -> Callable[[str], str]:
+    """Return what says which package a path is of."""
     names = {wheel.file: f"{wheel.name} {wheel.version}" for wheel in wheels}
+    return lambda path: names[files[path][1].label]
+
+
+def _again(files: Mapping[str, tuple[Installed, Archive]]) -> Callable[[str], Iterable[bytes]]:
+    """Return what streams a path's content once more."""
 
     def again(path: str) -> Iterable[bytes]:
         file, archive = files[path]
         return archive.content(file.member) if file.member else (file.data,)
 
-    return LibraryObserver(package=lambda path: names[files[path][1].label], again=again)
+    return again
 
 
 def open_wheel(path: Path, file: str) -> Archive:
@@ -149,7 +174,11 @@ def _write(writer: LayerWriter, file: Installed, archive: Archive) -> None:
 
 
 def _to_document(made: WheelLayer) -> dict[str, Any]:
-    return {**layer_document(made.layer), "paths": {path: list(value) for path, value in made.paths.items()}}
+    return {
+        **layer_document(made.layer),
+        "paths": {path: list(value) for path, value in made.paths.items()},
+        "gpu_code": {wheel.hex: [one.to_dict() for one in code] for wheel, code in made.gpu_code.items()},
+    }
 
 
 def _from_document(document: Any) -> WheelLayer | None:
@@ -157,6 +186,7 @@ def _from_document(document: Any) -> WheelLayer | None:
     layer = layer_of(document)
     try:
         paths = {path: (value[0], value[1]) for path, value in document["paths"].items()}
-    except (KeyError, TypeError, AttributeError, IndexError):
+        gpu_code = {Digest(wheel): gpu_code_from(code) for wheel, code in document["gpu_code"].items()}
+    except (KeyError, TypeError, AttributeError, IndexError, ValueError):
         return None
-    return WheelLayer(layer, paths) if layer else None
+    return WheelLayer(layer, paths, gpu_code) if layer else None

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
+from repro_env.config.lines import KeyPath
 from repro_env.lock import toml_text as toml
 from repro_env.lock.fields import Fields
 from repro_env.values import Digest
@@ -65,12 +67,16 @@ def read_gpu_code(fields: Fields, wheel: Digest, found: dict[Digest, tuple[GpuCo
     """Take the GPU code of a package's block into `found`. Errors: `InvalidLockError`."""
     if not fields.has(KEY):
         return
-    items = fields.items(KEY)
-    listed = tuple(sorted(_read(Fields(values, (*fields.path, KEY, at))) for at, values in enumerate(items)))
+    listed = gpu_code_from(fields.items(KEY), (*fields.path, KEY))
     if not listed or len({one.path for one in listed}) < len(listed):
         raise fields.fail(KEY, "expected one or more libraries, each once")
     if found.setdefault(wheel, listed) != listed:
         raise fields.fail(KEY, "says something else than the same file's other block")
+
+
+def gpu_code_from(items: Iterable[Any], path: KeyPath = ()) -> tuple[GpuCode, ...]:
+    """Return libraries from what `to_dict` made of each, sorted. Errors: `InvalidLockError`, a `ValueError`."""
+    return tuple(sorted(_read(Fields(values, (*path, at))) for at, values in enumerate(items)))
 
 
 def gpu_code_lines(code: Mapping[Digest, tuple[GpuCode, ...]], wheel: Digest) -> Iterator[str]:

@@ -98,8 +98,8 @@ class ElfSink:
     def feed(self, piece: bytes) -> None:
         """Take the next bytes of the file."""
         if self._wanted is None:
-            self._wanted = list(_merged(_likely(piece)))
-        _keep(self._kept, self._wanted, self._place, piece)
+            self._wanted = list(merged(_likely(piece)))
+        keep_ranges(self._kept, self._wanted, self._place, piece)
         self._place += len(piece)
 
     def close(self) -> None:
@@ -114,20 +114,20 @@ class ElfSink:
             try:
                 return read_elf(self._kept.read, self._size)
             except AbsentError as absent:
-                self._pass(list(_merged(absent.ranges)))
+                self._pass(list(merged(absent.ranges)))
         raise MalformedElfError("its parts lie too far apart")
 
     def _pass(self, wanted: Sequence[Range]) -> None:
         """Stream the file again, as far as the last wanted range."""
         place, end = 0, wanted[-1][0] + wanted[-1][1]
         for piece in self._again():
-            _keep(self._kept, wanted, place, piece)
+            keep_ranges(self._kept, wanted, place, piece)
             place += len(piece)
             if place >= end:
                 return
 
 
-def _keep(kept: Sparse, wanted: Sequence[Range], place: int, piece: bytes) -> None:
+def keep_ranges(kept: Sparse, wanted: Sequence[Range], place: int, piece: bytes) -> None:
     """Keep what the piece at `place` has of the wanted ranges, which are in order and do not overlap."""
     end = place + len(piece)
     index = max(bisect_right(wanted, place, key=lambda one: one[0]) - 1, 0)
@@ -139,7 +139,7 @@ def _keep(kept: Sparse, wanted: Sequence[Range], place: int, piece: bytes) -> No
             kept.keep(first, piece[first - place : last - place])
 
 
-def _merged(ranges: Iterable[Range]) -> Iterator[Range]:
+def merged(ranges: Iterable[Range]) -> Iterator[Range]:
     """Yield the same bytes as ranges that are in order and apart."""
     start, end = 0, 0
     for first, size in sorted(ranges):

@@ -1,0 +1,76 @@
+"""NVIDIA's fat binaries: containers, each with code of one source file for several architectures.
+
+No payload is decompressed: an entry's header says what it is for. The format is not published; what is read here was
+held against `cuobjdump` on real libraries of CUDA 11 to 13. In little-endian order:
+
+    container  u32 magic, u16 version, u16 size of this header, u64 size of the entries
+    entry      u16 kind, u16 version, u32 size of this header, u64 size of the payload with its padding,
+               @24 u16 minor, u16 major, u32 architecture, @40 u64 flags
+"""
+
+from __future__ import annotations
+
+import struct
+
+from repro_env.image.gpu.walk import BETWEEN, Found, Skip, Steps, Take, UnreadableError
+
+SECTIONS = frozenset({".nv_fatbin", "__nv_relfatbin"})
+"""Where linked code stands, and relocatable code that was kept."""
+
+MAGIC = b"\x50\xed\x55\xba"
+
+_CONTAINER = struct.Struct("<IHHQ")
+_ENTRY = struct.Struct("<HHIQIIHHIQQQQ")
+_VERSION = 1
+_ENTRY_VERSION = 0x101
+_PTX, _SASS = 1, 2  # others: old cubins, NVVM's intermediate code
+_THIS_ONE, _FAMILY = 1 << 20, 1 << 21  # sm_90a: no other architecture; sm_100f: its family
+_ARCHITECTURES = range(10, 1000)
+_MOST = 1 << 20
+"""Containers of a section and entries of a container; PyTorch's largest library has thousands in all."""
+
+
+def containers(found: Found) -> Steps:
+    """Read containers one after another into `found`, each once it is whole. Errors: `UnreadableError`."""
+    for _turn in range(_MOST):
+        yield BETWEEN
+        head = yield Take(_CONTAINER.size)
+        _magic, version, width, size = _CONTAINER.unpack(head)
+        if not head.startswith(MAGIC):
+            raise UnreadableError("something else stands between its containers of GPU code")
+        if version != _VERSION or width < _CONTAINER.size:
+            raise UnreadableError(f"a container of its GPU code is of version {version}, which is not known")
+        yield Skip(width - _CONTAINER.size)
+        inner = Found()
+        yield from _entries(size, inner)
+        found.add(inner)
+    raise UnreadableError("it has too many containers of GPU code")
+
+
+def _entries(left: int, found: Found) -> Steps:
+    for _turn in range(_MOST):
+        if not left:
+            return
+        if left < _ENTRY.size:
+            break
+        head = yield Take(_ENTRY.size)
+        kind, version, width, payload, _packed, _, minor, major, architecture, _, flags, _, _size = _ENTRY.unpack(head)
+        if version != _ENTRY_VERSION:
+            raise UnreadableError(f"an entry of its GPU code is of version {version:#x}, which is not known")
+        if width < _ENTRY.size or width + payload > left:
+            break
+        name = _architecture(architecture, flags)
+        if kind == _SASS:
+            found.sass.add(name)
+        elif kind == _PTX:
+            found.ptx.add(f"{name}/{major}.{minor}")
+        yield Skip(width + payload - _ENTRY.size)
+        left -= width + payload
+    raise UnreadableError("an entry of its GPU code reaches beyond its container")
+
+
+def _architecture(number: int, flags: int) -> str:
+    suffix = {0: "", _THIS_ONE: "a", _FAMILY: "f"}.get(flags & (_THIS_ONE | _FAMILY))
+    if number not in _ARCHITECTURES or suffix is None:
+        raise UnreadableError(f"an entry of its GPU code is for architecture {number} with flags {flags:#x}")
+    return f"{number}{suffix}"
