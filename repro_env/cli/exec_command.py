@@ -58,6 +58,9 @@ def tell(finished: Finished, report: Reporter) -> None:
         made = ", ".join(output.path for output in record.outputs)
         report.note(f"run {record.id} succeeded in {outcome.wall_seconds:.1f} s" + (f": {made}" if made else ""))
         return
+    if not finished.started:
+        report.note(f"run {record.id} ended before the step's command was started")
+        return
     ended = f"signal {record.signal}" if record.signal else f"exit status {record.exit_status}"
     kept = f"; what it wrote is in {outcome.kept}" if outcome.kept else ""
     report.note(f"run {record.id} failed with {ended} after {outcome.wall_seconds:.1f} s{kept}")

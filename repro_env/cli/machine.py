@@ -6,17 +6,20 @@ import json
 import os
 import sys
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 
 from repro_env.cli.gpus import as_given
 from repro_env.edges.files import os_errors
-from repro_env.edges.report import Reporter
 from repro_env.errors import UsageError
 from repro_env.lock.model import Lock, LockedStep
-from repro_env.verify.checks import check_step
+from repro_env.values import Platform
 from repro_env.verify.collect import collect
 from repro_env.verify.demand import demand
 from repro_env.verify.facts import Facts
+from repro_env.verify.needs import check
+from repro_env.verify.report import Verification
+from repro_env.verify.slice import needs_of
 
 
 def this_machine(project: Path, step: LockedStep | None = None) -> Facts:
@@ -44,13 +47,15 @@ def saved_machine(file: str) -> Facts:
 
 
 def verify_machine(
-    lock: Lock, step: LockedStep, facts: Facts, allowed: Collection[str], report: Reporter
-) -> tuple[str, ...]:
-    """Hold a machine against a step that is about to run, and return what is not met and was allowed.
+    lock: Lock, step: LockedStep, platform: Platform, facts: Facts, allowed: Collection[str], *, isolated: bool
+) -> Verification:
+    """Hold a machine against a step that is about to run there, with the GPUs that it is given.
 
-    Errors: `VerificationError` that tells everything else that is not met.
+    A runtime that is `isolated` gives it a `/dev/shm` of its own. Errors: `VerificationError` that tells everything
+    that is not met and was not allowed.
     """
-    waived = demand(step.name, check_step(lock, step, as_given(facts, step)), allowed)
-    if waived:
-        report.warn(f"step {step.name} goes on although this machine is not what it needs: {', '.join(waived)}")
-    return waived
+    asked = replace(step, host=replace(step.host, shm=0)) if isolated and step.host is not None else step
+    needs, given = needs_of(lock, asked, platform), as_given(facts, step)
+    findings = check(needs, given)
+    demand(step.name, findings, allowed)
+    return Verification(needs=needs, facts=given, findings=findings, allowed=frozenset(allowed))

@@ -7,7 +7,7 @@ own words. Nothing of the caller's environment gets in.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from repro_env.lock import places
@@ -65,7 +65,7 @@ class RunPlan:
 
     `image` is the manifest's digest of what the runtime needs (see `runtimes.base.Runtime.needs`): the environment
     image or the step image, or None without one. `outputs` maps an output's name to its path below `output`, which is
-    also its path in the project. `shared_memory` is in bytes.
+    also its path in the project. `shared_memory` is in bytes. `beside` is what is mounted that is no input.
     """
 
     run: str
@@ -82,6 +82,7 @@ class RunPlan:
     user: User
     shared_memory: int = SHARED_MEMORY
     gpus: Passing = NOTHING
+    beside: tuple[Mount, ...] = ()
 
     @property
     def network(self) -> bool:
@@ -144,13 +145,39 @@ def plan_run(
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """What verifies a machine where the step runs: a command, before the step's own, that becomes that one.
+
+    It gets `variables` beside the step's, and `mounts` is what it reads and writes.
+    """
+
+    command: tuple[str, ...]
+    variables: Mapping[str, str]
+    mounts: tuple[Mount, ...]
+
+
+def checked(plan: RunPlan, check: Check) -> RunPlan:
+    """Return a plan whose command is started by a check."""
+    return replace(
+        plan,
+        argv=(*check.command, *plan.argv),
+        variables=dict(sorted({**plan.variables, **check.variables}.items())),
+        beside=(*plan.beside, *check.mounts),
+    )
+
+
 def mounts(plan: RunPlan) -> tuple[Mount, ...]:
     """Return what an isolating runtime mounts beside the image: code and inputs read-only, the output writable."""
     return (
         Mount(source=plan.code, target=plan.roots.code),
-        *plan.inputs,
-        Mount(source=plan.output, target=plan.roots.output, read_only=False),
+        *shown(plan),
     )
+
+
+def shown(plan: RunPlan) -> tuple[Mount, ...]:
+    """Return the same without the code, for a runtime that has it in the image."""
+    return (*plan.inputs, *plan.beside, Mount(source=plan.output, target=plan.roots.output, read_only=False))
 
 
 def _variables(

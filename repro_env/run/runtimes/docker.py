@@ -25,7 +25,7 @@ from repro_env.lock.places import IMAGE_ROOTS, Roots
 from repro_env.run import cdi
 from repro_env.run.gpus import GpuGrant, Passing, selection
 from repro_env.run.mounts import Mount
-from repro_env.run.plan import HOSTNAME, RunPlan, User
+from repro_env.run.plan import HOSTNAME, RunPlan, User, shown
 from repro_env.run.runtimes.base import Needs, Unavailable
 from repro_env.run.runtimes.gpu_files import pass_files
 
@@ -81,11 +81,7 @@ def _host_options(plan: RunPlan) -> dict[str, Any]:
         "IpcMode": "private",
         "ShmSize": plan.shared_memory,
         "Tmpfs": {"/tmp": temporary.format("1777"), "/run": temporary.format("0755")},  # noqa: S108 - the container's
-        "Mounts": [
-            *map(_mount, plan.inputs),
-            _mount(Mount(source=plan.output, target=plan.roots.output, read_only=False)),
-            *map(_mount, plan.gpus.mounts),
-        ],
+        "Mounts": [*map(_mount, (*shown(plan), *plan.gpus.mounts))],
         "LogConfig": {"Type": "none"},
         **_gpu_options(plan.gpus),
     }

@@ -25,7 +25,7 @@ from repro_env.lock.places import IMAGE_ROOTS, Roots
 from repro_env.run import cdi
 from repro_env.run.gpus import GpuGrant, Passing
 from repro_env.run.mounts import Mount
-from repro_env.run.plan import HOSTNAME, RunPlan
+from repro_env.run.plan import HOSTNAME, RunPlan, shown
 from repro_env.run.runtimes.base import Needs, Unavailable
 from repro_env.run.runtimes.gpu_files import pass_files
 
@@ -56,7 +56,7 @@ def podman_arguments(plan: RunPlan, image: str, *, rootless: bool, init: str | N
     words += ["--read-only", "--read-only-tmpfs=false", "--shm-size", str(plan.shared_memory)]
     for place, mode in (("/tmp", "1777"), ("/run", "0755")):  # noqa: S108 - the container's own
         words += ["--tmpfs", f"{place}:rw,exec,nosuid,nodev,notmpcopyup,mode={mode}"]
-    for mount in (*plan.inputs, Mount(source=plan.output, target=plan.roots.output, read_only=False)):
+    for mount in shown(plan):
         words += ["--mount", _mount(mount)]
     words += _gpu_arguments(plan)
     words += ["--workdir", plan.roots.code, "--http-proxy=false", "--unsetenv-all"]
