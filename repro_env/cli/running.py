@@ -32,7 +32,7 @@ from repro_env.record.git import git_state
 from repro_env.record.model import RecordedOutput, RunRecord
 from repro_env.record.runs import OpenRun, list_runs, new_run_id, recording
 from repro_env.run.execute import Outcome, execute, make_run_directory
-from repro_env.run.plan import RunPlan, User, plan_run
+from repro_env.run.plan import RunPlan, User, checked, plan_run
 from repro_env.run.runtimes.base import Needs, Runtime
 from repro_env.run.runtimes.choose import choose_for, runtimes_of
 from repro_env.values import Digest, Platform
@@ -40,6 +40,7 @@ from repro_env.values import Digest, Platform
 if TYPE_CHECKING:
     from repro_env.run.gpus import GpuGrant
     from repro_env.verify.facts import Facts
+    from repro_env.verify.report import Verification
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +50,7 @@ class Finished:
     record: RunRecord
     outcome: Outcome
     not_isolated: tuple[str, ...]
+    started: bool = True  # False where the machine, seen from inside, was not what the step needs
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,13 @@ class Prepared:
     code: Sequence[CodeFile]
     built: Built | None
     local: Sequence[Wheel]  # of people's own packages, for a runtime that installs wheels
-    waived: tuple[str, ...]  # checks of the machine that failed and were allowed
+    verification: Verification | None  # of the machine, before anything was built; None for a step that asks nothing
+
+    @property
+    def waived(self) -> tuple[str, ...]:
+        """The checks of the machine that failed and were allowed to."""
+        failed = self.verification.waived if self.verification else ()
+        return tuple(dict.fromkeys(finding.name for finding in failed))
 
 
 class Verifies(Protocol):
@@ -118,12 +126,12 @@ class Run:
 
         Errors: all that keeps the step from being started.
         """
-        waived = self._verify_machine()
+        verification = self._verify_machine()
         warn_overridden((self._step,), self._report)
         inputs = self._verifier.verify(self._step)
         built = self._build()
         if built is not None:
-            return Prepared(inputs, built.code.files, built, (), waived)
+            return Prepared(inputs, built.code.files, built, (), verification)
         code = find_code(self._step, self._lock, self._workspace.root)
         warn_of_code({self._step.name: code}, self._report)
         order = Order(
@@ -134,7 +142,7 @@ class Run:
             workers=1,
         )
         local = local_wheels(order, self._store, self._report)
-        return Prepared(inputs, code.files, built, local.get((self._step.name, self._platform), ()), waived)
+        return Prepared(inputs, code.files, built, local.get((self._step.name, self._platform), ()), verification)
 
     def start(self, prepared: Prepared, arguments: Sequence[str] = ()) -> Finished:
         """Run the step to its end; `arguments` are appended to its command.
@@ -158,7 +166,7 @@ class Run:
                 recording(directory, self._record(plan, prepared, now), now=_now) as opened,
             ):
                 outcome = execute(
-                    plan,
+                    self._with_check(plan, directory, prepared),
                     self._runtime,
                     project=None if self._repeating else self._home,
                     before_placing=lambda: held.enter_context(turn),
@@ -166,7 +174,16 @@ class Run:
                 record = self._conclude(opened, outcome)
         finally:
             files.remove_tree(directory / "code")
-        return Finished(record=record, outcome=outcome, not_isolated=open_ends)
+            files.remove_tree(directory / "check")
+        started = prepared.verification is None or self._was_started(directory)
+        return Finished(record=record, outcome=outcome, not_isolated=open_ends, started=started)
+
+    def _was_started(self, directory: Path) -> bool:
+        """Whether the step's command was started: the check in a container may have found that it must not be."""
+        from repro_env.cli.checking import read_verification  # noqa: PLC0415 - a step that asks for nothing
+
+        found = read_verification(directory)
+        return found is None or bool(found["started"])
 
     def _machine(self) -> Facts | None:
         """Return what this machine is, or None for a step that asks nothing of it."""
@@ -183,13 +200,40 @@ class Run:
 
         return grant_of(self._facts, self._step)
 
-    def _verify_machine(self) -> tuple[str, ...]:
-        """Return the names of what of this machine is not as the step needs it and was allowed."""
+    def _verify_machine(self) -> Verification | None:
+        """Verify the machine before anything is built, so that a wrong one is known in a second."""
         if self._facts is None:
-            return ()
+            return None
         from repro_env.cli.machine import verify_machine  # noqa: PLC0415 - same
 
-        return verify_machine(self._lock, self._step, self._facts, self._allowed, self._report)
+        return verify_machine(
+            self._lock,
+            self._step,
+            self._platform,
+            self._facts,
+            self._allowed,
+            isolated=self._runtime.needs is not Needs.WHEELS,
+        )
+
+    def _with_check(self, plan: RunPlan, directory: Path, prepared: Prepared) -> RunPlan:
+        """Return the plan with what verifies the machine where the step runs; a step that asks nothing starts at once.
+
+        Without a container that is here, and was done.
+        """
+        if prepared.verification is None:
+            return plan
+        from repro_env.cli import checking  # noqa: PLC0415 - same
+
+        if prepared.built is None or not checking.can_check(self._step.python):
+            checking.write_verification(directory, prepared.verification)
+            if prepared.waived:
+                names = ", ".join(prepared.waived)
+                self._report.warn(f"step {self._step.name} goes on although this machine is not what it needs: {names}")
+            return plan
+        if self._runtime.needs is Needs.STEP_IMAGE:
+            return checked(plan, checking.check_in_image(directory, self._allowed))
+        check = checking.check_beside_image(directory, self._lock, self._step, self._platform, self._allowed)
+        return checked(plan, check)
 
     def _build(self) -> Built | None:
         """Have in the store what the runtime needs, and return the images, or None where it needs none."""
