@@ -30,6 +30,8 @@ class Entry:
 def make_entry(lock: Lock, step: LockedStep, platform: Platform, base: Mapping[str, str], store: Store) -> Entry:
     """Return how the image of a step begins; `base` are the variables of what it stands on. Errors: `BuildError`.
 
+    The lock says what the environment's packages carry for GPUs.
+
     One that asks nothing of its machine starts at once; one of a Python that the program does not run on cannot check.
     """
     if step.gpu is None and step.host is None and not any(name.startswith("NVIDIA_") for name in base):
@@ -39,7 +41,7 @@ def make_entry(lock: Lock, step: LockedStep, platform: Platform, base: Mapping[s
     from repro_env.verify.program import OLDEST, interpreter_arguments, program_digest  # noqa: PLC0415 - same
     from repro_env.verify.slice import needs_of  # noqa: PLC0415 - same
 
-    needs = needs_of(lock, step, platform)
+    needs = needs_of(lock, step, platform, built=True)
     variables = nvidia_variables(needs, base)
     if not needs.asks or step.python.minor < OLDEST:
         return Entry(variables=variables)

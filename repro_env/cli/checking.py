@@ -40,11 +40,12 @@ def check_in_image(run: Path, allowed: Collection[str]) -> Check:
 def check_beside_image(run: Path, lock: Lock, step: LockedStep, platform: Platform, allowed: Collection[str]) -> Check:
     """Write the program and what the step needs to the run's directory, and return how an environment image has them.
 
+    The environment was built, and the lock says what its packages carry for GPUs.
     Errors: `BuildError`, `StoreError`.
     """
     directory = run / _DIRECTORY
     files = {f"verify/{name}": content for name, content in program_files().items()}
-    files["needs.json"] = canonical_json(needs_of(lock, step, platform).to_dict())
+    files["needs.json"] = canonical_json(needs_of(lock, step, platform, built=True).to_dict())
     with os_errors(f"write to {directory}"):
         for name, content in files.items():
             (directory / name).parent.mkdir(parents=True, exist_ok=True)

@@ -232,7 +232,9 @@ class Run:
             return plan
         if self._runtime.needs is Needs.STEP_IMAGE:
             return checked(plan, checking.check_in_image(directory, self._allowed))
-        check = checking.check_beside_image(directory, self._lock, self._step, self._platform, self._allowed)
+        # The lock that was read may be of before the build.
+        lock = replace(self._lock, gpu_code={**self._lock.gpu_code, **prepared.built.gpu_code})
+        check = checking.check_beside_image(directory, lock, self._step, self._platform, self._allowed)
         return checked(plan, check)
 
     def _build(self) -> Built | None:

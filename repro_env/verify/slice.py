@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from repro_env.lock.model import Lock, LockedStep
+from repro_env.lock.model import Environment, Lock, LockedStep
 from repro_env.values import Platform
 from repro_env.verify.needs import Library, Needs
 from repro_env.verify.runtime import cuda_of, image_requirements
 
 
-def needs_of(lock: Lock, step: LockedStep, platform: Platform) -> Needs:
-    """Return what a step needs of a machine of this platform."""
+def needs_of(lock: Lock, step: LockedStep, platform: Platform, *, built: bool = False) -> Needs:
+    """Return what a step needs of a machine of this platform.
+
+    Which libraries carry code for GPUs is known once the environment was built: the lock records that then, and a build
+    knows it before (`built`).
+    """
     if step.gpu is None:
         return Needs(project=lock.project, step=step.name, platform=str(platform), host=step.host)
     root = lock.bases[step.base].roots[platform]
@@ -22,15 +26,11 @@ def needs_of(lock: Lock, step: LockedStep, platform: Platform) -> Needs:
         host=step.host,
         cuda=cuda_of(environment, root),
         require=image_requirements(root),
-        libraries=_libraries(lock, step, platform),
+        libraries=_libraries(lock, environment) if built or environment.image else None,
     )
 
 
-def _libraries(lock: Lock, step: LockedStep, platform: Platform) -> tuple[Library, ...] | None:
-    """Return the libraries with code for GPUs, None for an environment that was not built yet."""
-    environment = step.environments[platform]
-    if environment.image is None:
-        return None
+def _libraries(lock: Lock, environment: Environment) -> tuple[Library, ...]:
     return tuple(
         Library(
             package=f"{wheel.name} {wheel.version}",
