@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -19,11 +19,20 @@ from repro_env.image.oci import Image
 from repro_env.image.python_archive import python_layer
 from repro_env.image.store import Store
 from repro_env.image.wheel_layer import WheelLayer, merge_paths, wheel_layer
+from repro_env.lock.gpu_code import GpuCode
 from repro_env.lock.model import DebianRoot, Environment, ImageRoot, Lock, LockedStep, Root, Wheel
 from repro_env.lock.places import ENVIRONMENT, INTERPRETER
-from repro_env.values import Platform, PythonVersion
+from repro_env.values import Digest, Platform, PythonVersion
 
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+@dataclass(frozen=True, slots=True)
+class Assembled:
+    """An environment image, and what its wheels carry for GPUs: the libraries of each that carries any, by SHA-256."""
+
+    image: Image
+    gpu_code: Mapping[Digest, tuple[GpuCode, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +45,17 @@ class Assembler:
 
     def image(self, lock: Lock, step: LockedStep, platform: Platform) -> Image:
         """Return the image of a step's base, interpreter and packages. It names neither the step nor the project."""
+        return self.assemble(lock, step, platform).image
+
+    def assemble(self, lock: Lock, step: LockedStep, platform: Platform) -> Assembled:
+        """Return the same image with what was found in its packages while their layers were made."""
         environment = step.environments[platform]
         root = lock.bases[step.base].roots[platform]
         with thread_pool(self.workers, "layer") as pool:
             beneath = pool.submit(self._base_layers, root)
             brought = pool.submit(self._brought_layers, environment)
-            packages = self._wheel_layers(environment, step, root, pool)
+            wheels = self._wheel_layers(environment, step, root, pool)
+        packages: tuple[Layer, ...] = tuple(one.layer for one in wheels)
         program = _program(step.python, environment, root)
         interpreter = interpreter_layer(step.python, environment.interpreter, self.store, program=program)
         standing = (*beneath.result(), *brought.result())
@@ -56,13 +70,14 @@ class Assembler:
             )
             own = standing if isinstance(root, DebianRoot) else brought.result()
             packages = self._with_bytecode(own, packages, compiler)
-        return Image(
+        image = Image(
             platform=platform,
             layers=(*standing, interpreter, *packages),
             env=_variables(root),
             command=("python",),
             user=root.user if isinstance(root, ImageRoot) else "",
         )
+        return Assembled(image, {wheel: code for one in wheels for wheel, code in one.gpu_code.items()})
 
     def _base_layers(self, root: Root) -> tuple[Layer, ...]:
         return base_image_layers(root) if isinstance(root, ImageRoot) else build_base_layers(root, self.store)
@@ -85,12 +100,12 @@ class Assembler:
 
     def _wheel_layers(
         self, environment: Environment, step: LockedStep, root: Root, pool: ThreadPoolExecutor
-    ) -> tuple[Layer, ...]:
+    ) -> list[WheelLayer]:
         """Make the layers of an environment's wheels, the largest first, and check that none writes over another."""
         groups = _groups(environment.installed, most_alone(root, bytecode=step.bytecode))
         layers = self._packages(groups, environment, step.python, pool)
         merge_paths(layers)
-        return tuple(layer.layer for layer in layers)
+        return layers
 
     def local_layer(self, wheels: Sequence[Wheel], step: LockedStep, platform: Platform) -> Layer:
         """Return the layer of people's own packages, which writes over nothing of the environment's.

@@ -15,6 +15,7 @@ from repro_env.edges.report import Reporter, Silent
 from repro_env.errors import BuildError
 from repro_env.image.oci import INDEX_TYPE, MANIFEST_TYPE, descriptor, index_document
 from repro_env.image.store import Store, canonical_json
+from repro_env.lock.gpu_code import gpu_code_of
 from repro_env.lock.model import Environment, Lock, LockedStep, Wheel
 from repro_env.values import Digest, Platform, format_size
 
@@ -29,13 +30,17 @@ _NAMED = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """Which steps to build, on which platforms, from the project at `root`, with how many workers."""
+    """Which steps to build, on which platforms, from the project at `root`, with how many workers.
+
+    With `update`, what the lock recorded of an earlier build does not count.
+    """
 
     lock: Lock
     steps: Sequence[str]
     platforms: Sequence[Platform]
     root: Path
     workers: int
+    update: bool = False
 
 
 def missing_environments(order: Order, store: Store) -> list[tuple[str, Platform]]:
@@ -58,7 +63,7 @@ def build_images(order: Order, *, store: Store, report: Reporter) -> tuple[Built
 
     Code that holds secrets, or much, is warned of. Errors: `IntegrityError`, `BuildError`, `StoreError`.
     """
-    builder = Builder(store, order.workers, report)
+    builder = Builder(store, order.workers, report, order.update)
     codes = {name: find_code(order.lock.steps[name], order.lock, order.root) for name in order.steps}
     warn_of_code(codes, report)
     local = local_wheels(order, store, report)
@@ -153,12 +158,12 @@ def warn_of_code(codes: Mapping[str, Code], report: Reporter) -> None:
 
 
 def record_environments(lock: Lock, built: Iterable[Built], store: Store, *, update: bool) -> Lock:
-    """Return the lock with the digests of the environment images that were built.
+    """Return the lock with the digests of the environment images that were built, and their wheels' GPU code.
 
     A lock that has another digest already was built elsewhere to other bytes: where that image is in the store, the
     error names what differs. Errors: `BuildError`, unless `update`.
     """
-    steps = dict(lock.steps)
+    steps, gpu_code = dict(lock.steps), dict(lock.gpu_code)
     for one in built:
         step = steps[one.step]
         environment = step.environments[one.platform]
@@ -166,7 +171,10 @@ def record_environments(lock: Lock, built: Iterable[Built], store: Store, *, upd
             raise _differs(one, environment.image, store)
         environments = {**step.environments, one.platform: replace(environment, image=one.environment)}
         steps[one.step] = replace(step, environments=environments)
-    return replace(lock, steps=steps)
+        for wheel in environment.installed:
+            gpu_code.pop(wheel.sha256, None)
+        gpu_code |= {wheel.sha256: code for wheel, code in one.gpu_code.items()}
+    return replace(lock, steps=steps, gpu_code=gpu_code)
 
 
 def keep_newer(current: Lock, before: Lock, recorded: Lock) -> Lock:
@@ -183,7 +191,9 @@ def keep_newer(current: Lock, before: Lock, recorded: Lock) -> Lock:
         else step
         for name, step in current.steps.items()
     }
-    return replace(current, steps=steps)
+    kept = replace(current, steps=steps)
+    known = {**current.gpu_code, **recorded.gpu_code}
+    return replace(kept, gpu_code=gpu_code_of(known, (wheel.sha256 for wheel in kept.installed)))
 
 
 def compare_with_recorded(store: Store, built: Digest, other: Store, recorded: Digest | None) -> Comparison:

@@ -9,10 +9,12 @@ from typing import Any
 
 from repro_env.build.code import Code, CodeFile, code_layer, reading
 from repro_env.build.entry import make_entry
+from repro_env.build.gpu_code import recorded_gpu_code, with_gpu_code
 from repro_env.edges.report import Reporter
 from repro_env.errors import BuildError
 from repro_env.image.oci import Image, is_complete, read_image, write_image
 from repro_env.image.store import Store, canonical_json
+from repro_env.lock.gpu_code import GpuCode
 from repro_env.lock.model import Environment, ImageRoot, Lock, LockedStep, Root, Wheel
 from repro_env.lock.places import IMAGE_ROOTS, expand, input_place, input_variable, output_place, variable
 from repro_env.values import Digest, Platform
@@ -32,15 +34,20 @@ class Built:
     layers: int
     reused: bool  # the environment image was there already
     code: Code
+    gpu_code: Mapping[Wheel, tuple[GpuCode, ...]]  # of the environment's wheels, as the lock is to say it
 
 
 @dataclass(frozen=True, slots=True)
 class Builder:
-    """What building needs at hand. `workers` make layers at once; no digest depends on how many there are."""
+    """What building needs at hand. `workers` make layers at once; no digest depends on how many there are.
+
+    With `update`, what is found of the wheels counts, and not what the lock says of them.
+    """
 
     store: Store
     workers: int
     report: Reporter
+    update: bool = False
 
     def build(self, lock: Lock, step: LockedStep, platform: Platform, code: Code, local: Sequence[Wheel] = ()) -> Built:
         """Build a step's environment image, if it is not there, and its step image.
@@ -57,8 +64,9 @@ class Builder:
         else:
             from repro_env.build.environment import Assembler  # noqa: PLC0415 - what a rebuild does without
 
-            base = Assembler(self.store, self.workers, self.report).image(lock, step, platform)
-            digest = write_image(base, self.store)
+            made = Assembler(self.store, self.workers, self.report).assemble(lock, step, platform)
+            base, digest = made.image, write_image(made.image, self.store)
+            lock = with_gpu_code(lock, step.environments[platform], made.gpu_code, update=self.update)
         packaged = self._with_local(base, step, platform, local)
         image = step_image(lock, step, platform, packaged, code=code, store=self.store, local=local)
         return Built(
@@ -72,6 +80,7 @@ class Builder:
             layers=len(image.layers),
             reused=reused,
             code=code,
+            gpu_code=recorded_gpu_code(lock, step.environments[platform]),
         )
 
     def _with_local(self, base: Image, step: LockedStep, platform: Platform, local: Sequence[Wheel]) -> Image:

@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from repro_env.build.code import Code
+from repro_env.build.gpu_code import gpu_code_document
 from repro_env.build.images import (
     Order,
     build_images,
@@ -116,7 +117,7 @@ def built_steps(
     """
     count = workers or len(os.sched_getaffinity(0))
     pairs = [(step, platform) for step in steps for platform in platforms]
-    order = Order(lock=lock, steps=steps, platforms=platforms, root=workspace.root, workers=count)
+    order = Order(lock=lock, steps=steps, platforms=platforms, root=workspace.root, workers=count, update=update)
     missing = missing_environments(order, store)
     if missing:
         store.sweep()
@@ -181,6 +182,7 @@ def _document(built: Sequence[Built], store: Store) -> dict[str, Any]:
             "layers": one.layers,
             "reused": one.reused,
             "code": {"files": len(one.code.files), "size": one.code.size},
+            "gpu_code": gpu_code_document(one.gpu_code),
         }
         for one in built
     ]

@@ -10,6 +10,7 @@ from repro_env.edges.pool import thread_pool
 from repro_env.errors import ResolutionError
 from repro_env.lock.cuda import cuda_facts
 from repro_env.lock.drift import locked_step, stale_requests
+from repro_env.lock.gpu_code import gpu_code_of
 from repro_env.lock.model import Environment, ImageRoot, Interpreter, Lock, LockedBase, LockedData, Root, SourcePackage
 from repro_env.lock.sources import PythonInputs, all_python_inputs
 from repro_env.resolve.python.request import Packages, StepRequest
@@ -74,7 +75,7 @@ class Resolution:
         """Return the lock. Errors: `ResolutionError`, `FetchError`, `IntegrityError`, `StoreError`."""
         bases = self._bases()
         environments = self._environments(bases)
-        return Lock(
+        lock = Lock(
             project=self.project.name,
             inputs=self.digests,
             bases=bases,
@@ -84,6 +85,8 @@ class Resolution:
             },
             data=self.data,
         )
+        known = self.previous.gpu_code if self.previous else {}
+        return replace(lock, gpu_code=gpu_code_of(known, (wheel.sha256 for wheel in lock.installed)))
 
     def is_stale(self, key: str) -> bool:
         """Whether the previous lock was not made from the request of this key."""
