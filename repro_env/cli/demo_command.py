@@ -43,7 +43,9 @@ class _Shown:
 
 @click.command("demo")
 @click.argument("directory", type=click.Path(path_type=Path), default=Path("repro-demo"))
-@click.option("--runtime", default="", metavar="NAME", help="bwrap, podman, docker or venv; by default the best here.")
+@click.option(
+    "--runtime", default="", metavar="NAME", help="bwrap, podman, docker, apptainer or venv; by default the best here."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def command(*, directory: Path, runtime: str, as_json: bool) -> None:
     """Write a small pipeline into ./repro-demo (or DIRECTORY), lock it, build it and run it.

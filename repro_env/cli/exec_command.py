@@ -16,7 +16,9 @@ from repro_env.verify.demand import check_allowed
 @click.command("exec")
 @click.argument("step")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[-- ARGS]...")
-@click.option("--runtime", default="", metavar="NAME", help="bwrap, podman, docker or venv; by default the best here.")
+@click.option(
+    "--runtime", default="", metavar="NAME", help="bwrap, podman, docker, apptainer or venv; by default the best here."
+)
 @click.option("--allow", multiple=True, metavar="NAME", help="Let this check of the machine fail, and record that.")
 @click.option("--json", "as_json", is_flag=True, help="Print the run's record to standard error at the end.")
 @click.pass_context

@@ -15,6 +15,7 @@ from repro_env.run import driver
 from repro_env.run.driver import DriverFiles, Library
 from repro_env.run.gpus import NOTHING, GpuDevice, GpuGrant, Passing
 from repro_env.run.plan import Input, RunPlan, User, plan_run
+from repro_env.run.runtimes.apptainer import apptainer_arguments, apptainer_environment
 from repro_env.run.runtimes.bwrap import bwrap_arguments
 from repro_env.run.runtimes.docker import docker_options
 from repro_env.run.runtimes.podman import podman_arguments
@@ -112,6 +113,17 @@ def test_docker_with_gpus(golden: Golden, way: str, gpus: Passing) -> None:
 def test_podman_with_gpus(golden: Golden, way: str, gpus: Passing) -> None:
     words = podman_arguments(plan(gpus=gpus), "abc", rootless=True, init="/bin/tini")
     golden(f"podman-gpus-{way}.txt", lines(words))
+
+
+@pytest.mark.parametrize("network", [False, True])
+def test_apptainer(golden: Golden, network: bool) -> None:
+    made = plan(network=network, gpus=Passing(variables={"CUDA_VISIBLE_DEVICES": "1"}) if network else NOTHING)
+    work = made.output.parent / "temporary"
+    words = apptainer_arguments(made, Path("/store/rootfs/abc"), work, as_root=network)
+    own = {"PATH": "/usr/bin:/bin", "APPTAINER_BIND": "/home", "SECRET": "x"}
+    variables = apptainer_environment(made, "apptainer", own)
+    text = lines(words) + "\n" + "".join(f"{name}={value}\n" for name, value in variables.items())
+    golden(f"apptainer{'-network-gpus' * network}.txt", text)
 
 
 def test_venv(golden: Golden) -> None:

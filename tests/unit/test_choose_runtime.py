@@ -91,15 +91,15 @@ def test_what_two_runtimes_need_is_hinted_at_once() -> None:
 
 
 def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
-    with pytest.raises(RuntimeUnavailableError, match="there is no runtime apptainer") as caught:
-        choose(given(Pretended("bwrap"), Pretended("venv")), asked="apptainer")
+    with pytest.raises(RuntimeUnavailableError, match="there is no runtime rkt") as caught:
+        choose(given(Pretended("bwrap"), Pretended("venv")), asked="rkt")
     assert caught.value.why == "known are bwrap, venv"
 
 
 def test_what_isolates_comes_before_what_does_not(store: Store) -> None:
     assert (
         list(RUNTIMES)
-        == ["bwrap", "podman", "docker", "venv"]
+        == ["bwrap", "podman", "docker", "apptainer", "venv"]
         == [found.name for found in runtimes_of(store, Silent())]
     )
 

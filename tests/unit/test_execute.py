@@ -14,6 +14,7 @@ from repro_env.edges.child import Ended
 from repro_env.errors import RuntimeUnavailableError, StoreError
 from repro_env.lock.places import Roots
 from repro_env.run.execute import LOG, OutputError, execute, make_run_directory, move_into_place
+from repro_env.run.gpus import NOTHING, GpuGrant, Passing
 from repro_env.run.plan import RunPlan
 from repro_env.run.runtimes.base import Needs, Unavailable
 
@@ -32,6 +33,9 @@ class Pretended:
 
     def unavailable(self) -> Unavailable | None:
         return None
+
+    def pass_gpus(self, grant: GpuGrant) -> Passing:
+        return NOTHING
 
     def not_isolated(self, plan: RunPlan) -> tuple[str, ...]:
         return ()

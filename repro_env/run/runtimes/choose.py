@@ -29,6 +29,12 @@ def _docker(store: Store, reporter: Reporter) -> Runtime:
     return Docker(store, reporter)
 
 
+def _apptainer(store: Store, reporter: Reporter) -> Runtime:
+    from repro_env.run.runtimes.apptainer import Apptainer  # noqa: PLC0415 - only what is chosen is imported
+
+    return Apptainer(store, reporter)
+
+
 def _venv(store: Store, reporter: Reporter) -> Runtime:
     from repro_env.run.runtimes.venv import Venv  # noqa: PLC0415 - only what is chosen is imported
 
@@ -39,6 +45,7 @@ RUNTIMES: Mapping[str, Callable[[Store, Reporter], Runtime]] = {
     "bwrap": _bwrap,
     "podman": _podman,
     "docker": _docker,
+    "apptainer": _apptainer,
     "venv": _venv,
 }
 """Every runtime by name, best first: what isolates before what does not, then what starts soonest."""
