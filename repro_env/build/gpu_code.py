@@ -10,6 +10,9 @@ from repro_env.lock.gpu_code import GpuCode, gpu_code_of
 from repro_env.lock.model import Environment, Lock, Wheel
 from repro_env.values import Digest
 
+CarriedCode = tuple[tuple[Wheel, tuple[GpuCode, ...]], ...]
+"""The wheels that carry code for GPUs, in the order of their names, each with the libraries that do."""
+
 
 def with_gpu_code(
     lock: Lock, environment: Environment, found: Mapping[Digest, tuple[GpuCode, ...]], *, update: bool
@@ -25,12 +28,13 @@ def with_gpu_code(
     return replace(lock, gpu_code={**kept, **gpu_code_of(found, fresh)})
 
 
-def recorded_gpu_code(lock: Lock, environment: Environment) -> dict[Wheel, tuple[GpuCode, ...]]:
+def recorded_gpu_code(lock: Lock, environment: Environment) -> CarriedCode:
     """Return what the lock says of the wheels of an environment that was built: those that carry code for GPUs."""
-    return {wheel: lock.gpu_code[wheel.sha256] for wheel in environment.installed if wheel.sha256 in lock.gpu_code}
+    found = lock.gpu_code
+    return tuple((wheel, found[wheel.sha256]) for wheel in environment.installed if wheel.sha256 in found)
 
 
-def gpu_code_document(code: Mapping[Wheel, tuple[GpuCode, ...]]) -> list[dict[str, Any]]:
+def gpu_code_document(code: CarriedCode) -> list[dict[str, Any]]:
     """Return the same for programs, a document for each wheel."""
     return [
         {
@@ -39,7 +43,7 @@ def gpu_code_document(code: Mapping[Wheel, tuple[GpuCode, ...]]) -> list[dict[st
             "sha256": wheel.sha256.hex,
             "libraries": [_library(one) for one in libraries],
         }
-        for wheel, libraries in sorted(code.items())
+        for wheel, libraries in code
     ]
 
 

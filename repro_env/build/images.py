@@ -173,7 +173,7 @@ def record_environments(lock: Lock, built: Iterable[Built], store: Store, *, upd
         steps[one.step] = replace(step, environments=environments)
         for wheel in environment.installed:
             gpu_code.pop(wheel.sha256, None)
-        gpu_code |= {wheel.sha256: code for wheel, code in one.gpu_code.items()}
+        gpu_code |= {wheel.sha256: code for wheel, code in one.gpu_code}
     return replace(lock, steps=steps, gpu_code=gpu_code)
 
 

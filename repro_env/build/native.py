@@ -9,12 +9,11 @@ from typing import Any
 
 from repro_env.build.code import Code, CodeFile, code_layer, reading
 from repro_env.build.entry import make_entry
-from repro_env.build.gpu_code import recorded_gpu_code, with_gpu_code
+from repro_env.build.gpu_code import CarriedCode, recorded_gpu_code, with_gpu_code
 from repro_env.edges.report import Reporter
 from repro_env.errors import BuildError
 from repro_env.image.oci import Image, is_complete, read_image, write_image
 from repro_env.image.store import Store, canonical_json
-from repro_env.lock.gpu_code import GpuCode
 from repro_env.lock.model import Environment, ImageRoot, Lock, LockedStep, Root, Wheel
 from repro_env.lock.places import IMAGE_ROOTS, expand, input_place, input_variable, output_place, variable
 from repro_env.values import Digest, Platform
@@ -34,7 +33,7 @@ class Built:
     layers: int
     reused: bool  # the environment image was there already
     code: Code
-    gpu_code: Mapping[Wheel, tuple[GpuCode, ...]]  # of the environment's wheels, as the lock is to say it
+    gpu_code: CarriedCode  # by the environment's wheels, as the lock is to say it
 
 
 @dataclass(frozen=True, slots=True)
