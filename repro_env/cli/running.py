@@ -32,7 +32,7 @@ from repro_env.record.git import git_state
 from repro_env.record.model import RecordedOutput, RunRecord
 from repro_env.record.runs import OpenRun, list_runs, new_run_id, recording
 from repro_env.run.execute import Outcome, execute, make_run_directory
-from repro_env.run.plan import RunPlan, User, checked, plan_run
+from repro_env.run.plan import Input, RunPlan, User, checked, plan_run
 from repro_env.run.runtimes.base import Needs, Runtime
 from repro_env.run.runtimes.choose import choose_for, runtimes_of
 from repro_env.values import Digest, Platform
@@ -116,7 +116,7 @@ class Run:
         self._step = self._lock.steps[step]
         self._platform = this_platform(self._step)
         self._facts = self._machine()
-        self._runtime, self._gpus = choose_for(runtimes_of(store, report), self._grant(), asked=runtime)
+        self.runtime, self._gpus = choose_for(runtimes_of(store, report), self._grant(), asked=runtime)
         self._verifier: Verifies = (
             repeating.verifier if repeating else Verifier(workspace, self._lock, list_runs(workspace.root), report)
         )
@@ -156,9 +156,9 @@ class Run:
         copy_code(prepared.code, directory / "code")
         try:
             plan = self._plan(run, directory, prepared, arguments)
-            open_ends = tuple(self._runtime.not_isolated(plan))
+            open_ends = tuple(self.runtime.not_isolated(plan))
             if open_ends:
-                self._report.warn(f"runtime {self._runtime.name} does not isolate:\n  " + "\n  ".join(open_ends))
+                self._report.warn(f"runtime {self.runtime.name} does not isolate:\n  " + "\n  ".join(open_ends))
             # Runs of one step at once put their outputs into one place: each is measured before the next comes.
             turn = files.locked(self._home / ".repro" / "outputs.lock")
             with (
@@ -167,7 +167,7 @@ class Run:
             ):
                 outcome = execute(
                     self._with_check(plan, directory, prepared),
-                    self._runtime,
+                    self.runtime,
                     project=None if self._repeating else self._home,
                     before_placing=lambda: held.enter_context(turn),
                 )
@@ -177,6 +177,14 @@ class Run:
             files.remove_tree(directory / "check")
         started = prepared.verification is None or self._was_started(directory)
         return Finished(record=record, outcome=outcome, not_isolated=open_ends, started=started)
+
+    def plan_beside(self, prepared: Prepared, run: str, directory: Path, inputs: Sequence[Input]) -> RunPlan:
+        """Return the plan of another command in the step's environment, to be given as `argv`, with these inputs."""
+        bare = replace(
+            self._step, command=(), inputs=tuple(one.name for one in inputs), outputs={}, gpu=None, host=None
+        )
+        given = replace(prepared, inputs=Inputs(planned=tuple(inputs), recorded=()))
+        return self._plan(run, directory, given, (), bare)
 
     def _was_started(self, directory: Path) -> bool:
         """Whether the step's command was started: the check in a container may have found that it must not be."""
@@ -212,7 +220,7 @@ class Run:
             self._platform,
             self._facts,
             self._allowed,
-            isolated=self._runtime.needs is not Needs.WHEELS,
+            isolated=self.runtime.needs is not Needs.WHEELS,
         )
 
     def _with_check(self, plan: RunPlan, directory: Path, prepared: Prepared) -> RunPlan:
@@ -230,7 +238,7 @@ class Run:
                 names = ", ".join(prepared.waived)
                 self._report.warn(f"step {self._step.name} goes on although this machine is not what it needs: {names}")
             return plan
-        if self._runtime.needs is Needs.STEP_IMAGE:
+        if self.runtime.needs is Needs.STEP_IMAGE:
             return checked(plan, checking.check_in_image(directory, self._allowed))
         # The lock that was read may be of before the build.
         lock = replace(self._lock, gpu_code={**self._lock.gpu_code, **prepared.built.gpu_code})
@@ -239,7 +247,7 @@ class Run:
 
     def _build(self) -> Built | None:
         """Have in the store what the runtime needs, and return the images, or None where it needs none."""
-        if self._runtime.needs is not Needs.WHEELS:
+        if self.runtime.needs is not Needs.WHEELS:
             names, platforms = (self._step.name,), (self._platform,)
             built = built_steps(self._workspace, self._lock, names, platforms, self._store, self._report)
             warn_missing_in_new(self._workspace, self._lock, built, self._store, self._report)
@@ -266,11 +274,13 @@ class Run:
             files.write_atomically(self._workspace.lock_path, dump_lock(made).encode())
         self._lock, self._step = made, made.steps[self._step.name]
 
-    def _plan(self, run: str, directory: Path, prepared: Prepared, arguments: Sequence[str]) -> RunPlan:
-        image = image_for(self._runtime, prepared.built)
+    def _plan(
+        self, run: str, directory: Path, prepared: Prepared, arguments: Sequence[str], step: LockedStep | None = None
+    ) -> RunPlan:
+        image = image_for(self.runtime, prepared.built)
         environment = self._step.environments[self._platform]
         return plan_run(
-            self._step,
+            step or self._step,
             replace(environment, wheels=tuple(sorted((*environment.installed, *prepared.local)))),
             run=run,
             project=self._lock.project,
@@ -282,7 +292,7 @@ class Run:
             output=directory / "output",
             user=User(uid=os.getuid(), gid=os.getgid()),
             arguments=arguments,
-            roots=self._runtime.roots(code=directory / "code", run=directory),
+            roots=self.runtime.roots(code=directory / "code", run=directory),
         )
 
     def _record(self, plan: RunPlan, prepared: Prepared, now: datetime) -> RunRecord:
@@ -294,7 +304,7 @@ class Run:
             status="started",
             started=now,
             command=plan.argv,
-            runtime=self._runtime.name,
+            runtime=self.runtime.name,
             environment=tuple(sorted(plan.variables)),
             lock=Digest.of((self._workspace.root / LOCK_FILE).read_bytes()),
             definition=step_definition(
@@ -317,7 +327,8 @@ class Run:
 
     def _conclude(self, opened: OpenRun, outcome: Outcome) -> RunRecord:
         declared = self._step.outputs
-        outputs = [self._verifier.output(name, declared[name], place) for name, place in outcome.outputs.items()]
+        measured = [self._verifier.output(name, declared[name], place) for name, place in outcome.outputs.items()]
+        outputs = [replace(output, compare=self._step.compare.get(output.name, "")) for output in measured]
         return opened.conclude(
             status="succeeded" if outcome.status == 0 else "failed",
             finished=outcome.finished,
