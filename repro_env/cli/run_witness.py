@@ -1,0 +1,98 @@
+"""What lies beside the records of runs, for their comparison: locks, code, manifests."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+
+from repro_env.cli.history import runs_around
+from repro_env.cli.project import LOCK_FILE
+from repro_env.data import manifest
+from repro_env.edges import process
+from repro_env.errors import LockError, ToolError
+from repro_env.lock.model import Lock
+from repro_env.lock.parse import parse_lock
+from repro_env.record.code import CodeChange, RecordedCode, code_changes
+from repro_env.record.difference import Content, Evidence
+from repro_env.record.differences import Witness
+from repro_env.record.model import RunRecord
+from repro_env.record.runs import Run
+from repro_env.values import Digest
+
+
+class RunWitness:
+    """Knows the runs that lie with those compared, and reads what each left; what is missing or damaged is unknown."""
+
+    def __init__(self, compared: Sequence[Run]) -> None:
+        self._runs: dict[str, Run] = {}
+        self._roots: list[Path] = []
+        for run in compared:
+            here = run.directory.resolve().parent
+            self._roots.append(here)
+            others = (Run(directory=here / record.id, record=record) for record in runs_around(run).records)
+            self._runs |= {other.record.id: other for other in others}
+        self._runs |= {run.record.id: run for run in compared}
+
+    @property
+    def witness(self) -> Witness:
+        """What a comparison asks."""
+        return Witness(run=self._record, evidence=self._evidence, code=self._code, files=self._files)
+
+    def _record(self, run: str) -> RunRecord | None:
+        found = self._runs.get(run)
+        return found.record if found else None
+
+    def _evidence(self, record: RunRecord) -> Evidence:
+        return Evidence(record=record, lock=self._lock(record))
+
+    def _lock(self, record: RunRecord) -> Lock | None:
+        text = _kept(self._runs[record.id].directory / LOCK_FILE, record.lock)
+        try:
+            return None if text is None else parse_lock(text.decode(), file=LOCK_FILE)
+        except (LockError, UnicodeDecodeError):
+            return None
+
+    def _code(self, before: RunRecord, after: RunRecord) -> Sequence[CodeChange] | None:
+        old, new = self._recorded_code(before), self._recorded_code(after)
+        if old is None or new is None or (before.definition and before.definition == after.definition):
+            return None
+        for place in (new.directory, old.directory, Path.cwd()):
+            with contextlib.suppress(ToolError):  # not a repository
+                if (changes := code_changes(place, old, new, process.run)) is not None:
+                    return changes
+        return None
+
+    def _recorded_code(self, record: RunRecord) -> RecordedCode | None:
+        return RecordedCode(git=record.git, directory=self._runs[record.id].directory) if record.git else None
+
+    def _files(self, before: Content, after: Content) -> Sequence[str]:
+        texts = [self._manifests(one.digest) for one in (before, after) if one.kind == "directory"]
+        if len(texts) < 2 or None in texts:  # noqa: PLR2004 - one of each side
+            return ()
+        try:
+            return manifest.differences(*(manifest.parse(text) for text in texts if text is not None))
+        except ValueError:
+            return ()
+
+    @functools.cache  # noqa: B019 - lives as long as the command
+    def _manifests(self, digest: Digest) -> bytes | None:
+        """Return the manifest with this digest, of data or of a run's output, where it is kept."""
+        candidates = [root.parent / "manifests" / digest.hex for root in self._roots]
+        candidates += [
+            run.directory / "manifests" / f"{made.name}.manifest"
+            for run in self._runs.values()
+            for made in run.record.outputs
+            if made.digest == digest
+        ]
+        return next((text for path in candidates if (text := _kept(path, digest)) is not None), None)
+
+
+def _kept(path: Path, digest: Digest | None) -> bytes | None:
+    """Return a file's bytes if they are those that were recorded."""
+    try:
+        data = path.read_bytes()
+    except OSError:
+        return None
+    return data if Digest.of(data) == digest else None
