@@ -1,0 +1,153 @@
+"""Runs told, as they start and end, to the tools that `[export]` names, and signed where there is a key for that."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from repro_env.cli.project import Workspace
+from repro_env.config.exports import Exports, MlflowExport, OpenLineageExport, WandbExport
+from repro_env.edges.report import Reporter
+from repro_env.errors import ReproError
+from repro_env.record.model import RunRecord
+from repro_env.record.sending.base import Transport
+from repro_env.record.sending.outbox import Outbox
+
+OUTBOX = "outbox"
+"""The directory, in `.repro`, of what is still to be sent."""
+
+SIGNING_KEY = "REPRO_SIGNING_KEY"
+"""The variable that names the file of a private key, with which every record is signed."""
+
+SIGNING_PASSWORD = "REPRO_SIGNING_KEY_PASSWORD"  # noqa: S105 - the name of a variable
+
+_CONNECT_SECONDS, _READ_SECONDS = 2.0, 10.0  # a run does not wait long for a tool
+
+Json = dict[str, Any]
+
+
+class Tracker:
+    """Tells a project's tools of its runs. Nothing that goes wrong here fails a run."""
+
+    def __init__(self, workspace: Workspace, report: Reporter) -> None:
+        self._exports = workspace.project.exports
+        self._report = report
+        directory = workspace.root / ".repro" / OUTBOX
+        self._outbox = Outbox(directory, _transports(self._exports, workspace.root), now=time.time)
+
+    @property
+    def idle(self) -> bool:
+        """Whether the project names no tool."""
+        return self._exports == Exports()
+
+    def started(self, record: RunRecord) -> None:
+        """Tell those who want to know that a run starts."""
+        if self._exports.openlineage:
+            self._tell(record, _lineage(record)[:1], deliver=True)
+
+    def ended(self, record: RunRecord, *, deliver: bool = True) -> None:
+        """Tell everyone how a run ended; without `deliver` that is kept for the next time, and costs no time now."""
+        if not self.idle:
+            self._tell(record, list(_documents(record, self._exports)), deliver=deliver)
+
+    def deliver(self, *, again: bool = False) -> Mapping[str, ReproError]:
+        """Send what is waiting, and return by tool why something could not be sent. Errors: `StoreError`."""
+        return self._outbox.deliver(again=again)
+
+    def waiting(self) -> int:
+        """Return how many documents are waiting. Errors: `StoreError`."""
+        return len(self._outbox.waiting())
+
+    def _tell(self, record: RunRecord, documents: list[tuple[str, Json]], *, deliver: bool) -> None:
+        try:
+            for kind, document in documents:
+                stage = "0-start" if document.get("eventType") == "START" else "1-end"
+                self._outbox.put(kind, f"{record.id}-{stage}", document)
+            failed = self._outbox.deliver() if deliver else {}
+        except ReproError as error:
+            self._report.warn(f"run {record.id} could not be told to others: {error.what}")
+            return
+        for kind, error in failed.items():
+            self._report.warn(f"{kind} was not told of run {record.id}, and will be at a later run: {error.what}")
+
+
+def sign(directory: Path, report: Reporter) -> None:
+    """Sign the record in a run's directory where the user has named a key; a failure is told, and fails no run."""
+    key = os.environ.get(SIGNING_KEY, "")
+    if not key:
+        return
+    from repro_env.record.signing import sign_record  # noqa: PLC0415 - only for those who sign
+
+    try:
+        sign_record(directory, Path(key), os.environ.get(SIGNING_PASSWORD, ""))
+    except ReproError as error:
+        report.warn(f"the record is not signed: {error}")
+
+
+def _lineage(record: RunRecord) -> list[tuple[str, Json]]:
+    from repro_env.record.exports.openlineage import to_events  # noqa: PLC0415 - only for those who export
+
+    return [("openlineage", event) for event in to_events(record)]
+
+
+def _documents(record: RunRecord, exports: Exports) -> Iterator[tuple[str, Json]]:
+    """Yield what each tool is told at a run's end."""
+    if exports.openlineage:
+        yield from _lineage(record)[1:]
+    if exports.mlflow:
+        from repro_env.record.exports.mlflow import to_mlflow  # noqa: PLC0415 - same
+
+        yield "mlflow", to_mlflow(record)
+    if exports.wandb:
+        from repro_env.record.exports.wandb import to_wandb  # noqa: PLC0415 - same
+
+        yield "wandb", to_wandb(record)
+
+
+def _transports(exports: Exports, root: Path) -> Mapping[str, Callable[[], Transport]]:
+    """Return what makes each tool's transport, which is imported only when something is to be sent."""
+    made: dict[str, Callable[[], Transport]] = {}
+    openlineage, mlflow, wandb = exports.openlineage, exports.mlflow, exports.wandb
+    if openlineage:
+        made["openlineage"] = lambda: _openlineage(openlineage, root)
+    if mlflow:
+        made["mlflow"] = lambda: _mlflow(mlflow)
+    if wandb:
+        made["wandb"] = lambda: _wandb(wandb, root)
+    return made
+
+
+def _openlineage(export: OpenLineageExport, root: Path) -> Transport:
+    from repro_env.record.sending.openlineage import FileLineage, HttpLineage  # noqa: PLC0415 - same
+
+    if export.file:
+        return FileLineage(root / export.file)
+    return HttpLineage(export.url, _client(export.url, token="OPENLINEAGE_API_KEY"))
+
+
+def _mlflow(export: MlflowExport) -> Transport:
+    from repro_env.record.sending.mlflow import MlflowServer  # noqa: PLC0415 - same
+
+    names = {"user": "MLFLOW_TRACKING_USERNAME", "password": "MLFLOW_TRACKING_PASSWORD"}
+    client = _client(export.tracking_uri, token="MLFLOW_TRACKING_TOKEN", **names)
+    return MlflowServer(export.tracking_uri, export.experiment, client)
+
+
+def _wandb(export: WandbExport, root: Path) -> Transport:
+    from repro_env.record.sending.wandb import WandbDirectory  # noqa: PLC0415 - same
+
+    return WandbDirectory(root / export.directory, export.project)
+
+
+def _client(address: str, **variables: str) -> Any:
+    """Return a client that tells this address, and no other host, the credentials in these variables."""
+    from repro_env.edges.http_client import HttpClient, Limits  # noqa: PLC0415 - urllib3
+    from repro_env.record.sending.base import Bearer  # noqa: PLC0415 - same
+
+    found = {name: os.environ.get(variable, "") for name, variable in variables.items()}
+    authority = Bearer(address, **found) if any(found.values()) else None
+    limits = Limits(connect=_CONNECT_SECONDS, read=_READ_SECONDS, attempts=1)
+    return HttpClient(limits=limits, authority=authority)
