@@ -26,6 +26,12 @@ SIGNING_PASSWORD = "REPRO_SIGNING_KEY_PASSWORD"  # noqa: S105 - the name of a va
 
 _CONNECT_SECONDS, _READ_SECONDS = 2.0, 10.0  # a run does not wait long for a tool
 
+_MLFLOW_VARIABLES = {
+    "token": "MLFLOW_TRACKING_TOKEN",
+    "user": "MLFLOW_TRACKING_USERNAME",
+    "password": "MLFLOW_TRACKING_PASSWORD",
+}
+
 Json = dict[str, Any]
 
 
@@ -70,8 +76,8 @@ class Tracker:
         except ReproError as error:
             self._report.warn(f"run {record.id} could not be told to others: {error.what}")
             return
-        for kind, error in failed.items():
-            self._report.warn(f"{kind} was not told of run {record.id}, and will be at a later run: {error.what}")
+        for kind, reason in failed.items():
+            self._report.warn(f"{kind} was not told of run {record.id}, and will be at a later run: {reason.what}")
 
 
 def sign(directory: Path, report: Reporter) -> None:
@@ -125,15 +131,13 @@ def _openlineage(export: OpenLineageExport, root: Path) -> Transport:
 
     if export.file:
         return FileLineage(root / export.file)
-    return HttpLineage(export.url, _client(export.url, token="OPENLINEAGE_API_KEY"))
+    return HttpLineage(export.url, _client(export.url, {"token": "OPENLINEAGE_API_KEY"}))
 
 
 def _mlflow(export: MlflowExport) -> Transport:
     from repro_env.record.sending.mlflow import MlflowServer  # noqa: PLC0415 - same
 
-    names = {"user": "MLFLOW_TRACKING_USERNAME", "password": "MLFLOW_TRACKING_PASSWORD"}
-    client = _client(export.tracking_uri, token="MLFLOW_TRACKING_TOKEN", **names)
-    return MlflowServer(export.tracking_uri, export.experiment, client)
+    return MlflowServer(export.tracking_uri, export.experiment, _client(export.tracking_uri, _MLFLOW_VARIABLES))
 
 
 def _wandb(export: WandbExport, root: Path) -> Transport:
@@ -142,7 +146,7 @@ def _wandb(export: WandbExport, root: Path) -> Transport:
     return WandbDirectory(root / export.directory, export.project)
 
 
-def _client(address: str, **variables: str) -> Any:
+def _client(address: str, variables: Mapping[str, str]) -> Any:
     """Return a client that tells this address, and no other host, the credentials in these variables."""
     from repro_env.edges.http_client import HttpClient, Limits  # noqa: PLC0415 - urllib3
     from repro_env.record.sending.base import Bearer  # noqa: PLC0415 - same
