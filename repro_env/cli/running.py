@@ -32,6 +32,7 @@ from repro_env.record.git import git_state
 from repro_env.record.model import RecordedOutput, RunRecord
 from repro_env.record.runs import OpenRun, list_runs, new_run_id, recording
 from repro_env.run.execute import Outcome, execute, make_run_directory
+from repro_env.run.gpus import NOTHING
 from repro_env.run.plan import Input, RunPlan, User, checked, plan_run
 from repro_env.run.runtimes.base import Needs, Runtime
 from repro_env.run.runtimes.choose import choose_for, runtimes_of
@@ -241,7 +242,8 @@ class Run:
         if self.runtime.needs is Needs.STEP_IMAGE:
             return checked(plan, checking.check_in_image(directory, self._allowed))
         # The lock that was read may be of before the build.
-        lock = replace(self._lock, gpu_code={**self._lock.gpu_code, **prepared.built.gpu_code})
+        carried = {wheel.sha256: code for wheel, code in prepared.built.gpu_code}
+        lock = replace(self._lock, gpu_code={**self._lock.gpu_code, **carried})
         check = checking.check_beside_image(directory, lock, self._step, self._platform, self._allowed)
         return checked(plan, check)
 
@@ -279,14 +281,15 @@ class Run:
     ) -> RunPlan:
         image = image_for(self.runtime, prepared.built)
         environment = self._step.environments[self._platform]
+        step = step or self._step
         return plan_run(
-            step or self._step,
+            step,
             replace(environment, wheels=tuple(sorted((*environment.installed, *prepared.local)))),
             run=run,
             project=self._lock.project,
             image=image,
             image_environment=read_image(self._store, image).env if image else {},
-            gpus=self._gpus,
+            gpus=self._gpus if step.gpu is not None else NOTHING,
             inputs=prepared.inputs.planned,
             code=directory / "code",
             output=directory / "output",

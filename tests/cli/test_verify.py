@@ -162,14 +162,29 @@ def test_a_step_sees_the_gpus_that_were_verified(project: Callable[..., OnDisk])
     assert answer.status == 122
     assert "CUDA_VISIBLE_DEVICES leaves others out" in answer.stderr
     enough = OnDisk(there.root, {**there.env, "CUDA_VISIBLE_DEVICES": "5,6"})
-    assert enough.repro("exec", "clean").status == 0  # and in the one runtime that gives it GPUs
+    assert enough.repro("exec", "--runtime", "venv", "clean").status == 0
     assert (there.root / "build" / "table.csv").read_text() == "5,6"
 
 
-def test_a_runtime_without_gpus_is_refused(project: Callable[..., OnDisk]) -> None:
+def test_a_step_is_given_as_many_gpus_as_it_asks_for(project: Callable[..., OnDisk]) -> None:
+    there = project("a100-8x", "\n[step.clean.gpu]\ncount = 2\n")
+    there.write("clean.py", "import os, sys; open(sys.argv[2], 'w').write(os.environ['CUDA_VISIBLE_DEVICES'])\n")
+    assert there.repro("exec", "--runtime", "venv", "clean").status == 0
+    assert (there.root / "build" / "table.csv").read_text() == "0,1"
+
+
+def test_one_lost_gpu_keeps_no_step_from_another(project: Callable[..., OnDisk]) -> None:
+    there = project("lost-gpu", "\n[step.clean.gpu]\n")
+    assert there.repro("verify", "clean").status == 0
+    assert "GPU is lost" in project("lost-gpu", "\n[step.clean.gpu]\ncount = 2\n").repro("verify", "clean").stdout
+
+
+@pytest.mark.bwrap
+@pytest.mark.skipif(Path("/dev/nvidiactl").exists(), reason="this machine has the device nodes")
+def test_a_runtime_that_cannot_give_the_gpus_is_refused_with_the_reason(project: Callable[..., OnDisk]) -> None:
     answer = project("h100").repro("exec", "--runtime", "bwrap", "count")
     assert answer.status == 123
-    assert "runtime bwrap gives a step no GPU" in answer.stderr
+    assert "bwrap: it cannot give the step its GPUs: there is no device node /dev/nvidiactl" in answer.stderr
 
 
 def test_a_steps_own_environment_hides_gpus_too(project: Callable[..., OnDisk]) -> None:

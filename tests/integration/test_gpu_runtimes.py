@@ -9,6 +9,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -16,6 +18,7 @@ import machine
 import machines
 import pytest
 import tiny
+from onestep import OneStep
 
 from repro_env.edges.report import Silent
 from repro_env.image import tar
@@ -217,3 +220,37 @@ def test_podman_brings_in_what_a_specification_describes(
     assert lines[0] == "CUDA_VISIBLE_DEVICES=0"
     assert lines[3:] == [machines.uuid("GPU", 4)]
     assert passed(runtime, whole(5)).nodes, "what is not described is passed as nodes"
+
+
+SHOW = (
+    "import os, pynvml as n; n.nvmlInit(); "
+    "print(*[n.nvmlDeviceGetUUID(n.nvmlDeviceGetHandleByIndex(i)) for i in range(n.nvmlDeviceGetCount())], "
+    "os.environ['CUDA_VISIBLE_DEVICES'])"
+)
+
+
+@pytest.mark.network
+@pytest.mark.bwrap
+def test_the_whole_command_on_a_machine_of_eight(eight: Path, shared_store: Store, tmp_path: Path) -> None:
+    """In a sandbox whose `/dev` has the eight GPUs: the caller leaves three of them, and the step asks for two."""
+    project = OneStep(tmp_path, shared_store.root)
+    project.write("nvidia-ml-py", command=SHOW)
+    text = (tmp_path / "repro.toml").read_text()
+    (tmp_path / "repro.toml").write_text(text + "[step.look.gpu]\ncount = 2\nnames = ['A100']\nnvlink = true\n")
+    project.repro("lock")
+    project.repro("build")
+    words = ["bwrap", "--bind", "/", "/", "--dev", "/dev"]
+    for node in sorted((eight / "dev").iterdir()):
+        words += ["--dev-bind", str(node), f"/dev/{node.name}"]
+    variables = {"LD_LIBRARY_PATH": str(eight / "usr/lib64"), "CUDA_VISIBLE_DEVICES": "6,2,1"}
+    done = subprocess.run(
+        [*words, sys.executable, "-m", "repro_env", "exec", "--runtime", "bwrap", "look"],
+        cwd=tmp_path,
+        env={**project.env, **variables},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [f"{machines.uuid('GPU', 2)} {machines.uuid('GPU', 6)} 1,0"]
