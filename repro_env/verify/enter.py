@@ -9,7 +9,10 @@ import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
-from repro_env.verify.entry import main
+from repro_env.verify.start import prepare
 
 if __name__ == "__main__":
+    prepare()
+    from repro_env.verify.entry import main
+
     main(sys.argv[1:], os.environ)

@@ -14,26 +14,26 @@ import signal
 import sys
 from collections.abc import Mapping, MutableMapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from repro_env.verify.collect import collect
 from repro_env.verify.findings import NAMES
 from repro_env.verify.needs import Needs, check
 from repro_env.verify.report import ENFORCE, OFF, WARN, Verification, paragraphs, rows
+from repro_env.verify.start import MODE, say
 
 if TYPE_CHECKING:
-    from types import FrameType, TracebackType
     from typing import NoReturn
 
-MODE, ALLOW, FINDINGS = "REPRO_VERIFY", "REPRO_ALLOW", "REPRO_FINDINGS"
-"""The variables that are for this program. The command does not see them."""
+ALLOW, FINDINGS = "REPRO_ALLOW", "REPRO_FINDINGS"
+"""The other variables that are for this program. The command sees none of them."""
 
 _VERBOSE = "verbose"
 _MODES = {"": ENFORCE, _VERBOSE: ENFORCE, WARN: WARN, OFF: OFF}
 _OUTPUT = "/repro/output"
 
 # As `errors.ReproError.exec_status` has them.
-USAGE, BROKEN, MISMATCH, NOT_STARTED, BUG = 120, 121, 122, 123, 125
+USAGE, BROKEN, MISMATCH, NOT_STARTED = 120, 121, 122, 123
 
 
 class EntryError(Exception):
@@ -46,8 +46,6 @@ class EntryError(Exception):
 
 def main(argv: Sequence[str], environ: MutableMapping[str, str]) -> NoReturn:
     """Verify, and become the command `argv`, whose environment `environ` is; or exit with a status of 120 to 125."""
-    sys.excepthook = _say_bug
-    _let_signals_end()
     try:
         verification = _verify(argv, environ)
         _tell(verification, verbose=environ.get(MODE) == _VERBOSE)
@@ -55,7 +53,7 @@ def main(argv: Sequence[str], environ: MutableMapping[str, str]) -> NoReturn:
         if verification.starts:
             _become(argv, verification, environ)
     except EntryError as error:
-        _say("error", error.what, error.why, error.hint)
+        say("error", error.what, error.why, error.hint)
         sys.exit(error.status)
     sys.exit(MISMATCH)
 
@@ -97,22 +95,22 @@ def _read_needs() -> Needs:
 def _tell(verification: Verification, *, verbose: bool) -> None:
     """Say what is not met, and with `verbose` everything."""
     if verification.mode == OFF:
-        _say("warning", f"{MODE}=off: whether this machine is what the step needs was not looked at")
+        say("warning", f"{MODE}=off: whether this machine is what the step needs was not looked at")
         return
     assert verification.needs is not None, "it is looked at"
     step = verification.needs.step
     if verbose:
-        _say("note", f"step {step} on this machine", "\n".join(rows(verification.findings, verification.allowed)))
+        say("note", f"step {step} on this machine", "\n".join(rows(verification.findings, verification.allowed)))
     if verification.waived:
         what = f"step {step} goes on although this machine is not what it needs"
-        _say("warning", what, paragraphs(verification.waived))
+        say("warning", what, paragraphs(verification.waived))
     if verification.refused and verification.mode == WARN:
         what = f"{MODE}=warn: step {step} goes on although this machine is not what it needs"
-        _say("warning", what, paragraphs(verification.refused))
+        say("warning", what, paragraphs(verification.refused))
     elif verification.refused:
         names = ",".join(dict.fromkeys(finding.name for finding in verification.refused))
         hint = f"to go on all the same: {ALLOW}={names} in the container's environment, --allow with `repro exec`"
-        _say("error", f"this machine is not what step {step} needs", paragraphs(verification.refused), hint)
+        say("error", f"this machine is not what step {step} needs", paragraphs(verification.refused), hint)
 
 
 def _write(verification: Verification, environ: Mapping[str, str], *, started: bool) -> None:
@@ -124,7 +122,7 @@ def _write(verification: Verification, environ: Mapping[str, str], *, started: b
             json.dump(verification.to_dict(started=started), stream, indent=2)
             stream.write("\n")
     except OSError as error:
-        _say("warning", f"the findings cannot be written to {path}", error.strerror or str(error))
+        say("warning", f"the findings cannot be written to {path}", error.strerror or str(error))
 
 
 def _become(argv: Sequence[str], verification: Verification, environ: MutableMapping[str, str]) -> NoReturn:
@@ -159,40 +157,3 @@ def _came_with(name: str) -> bool:
             return any(entry.startswith(os.fsencode(name) + b"=") for entry in stream.read().split(b"\0"))
     except OSError:
         return True
-
-
-def _let_signals_end() -> None:
-    """Let a signal end this process while it verifies: the first one of a container ignores what it does not handle.
-
-    What was ignored stays so. The command finds every signal as it was, for handlers end with the program they are of.
-    """
-
-    def end(number: int, _frame: FrameType | None) -> None:
-        os._exit(128 + number)
-
-    for name in ("SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM"):
-        number = getattr(signal, name)
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, end)
-
-
-def _say(kind: str, what: str, why: str = "", hint: str = "") -> None:
-    """Write a message to standard error, in the words and the shape of the `repro` command."""
-    lines = [f"{kind}: {what}", *(f"  {line}" for line in why.splitlines())]
-    lines += [f"hint: {hint}"] if hint else []
-    try:
-        sys.stderr.write("\n".join(lines) + "\n")
-        sys.stderr.flush()
-    except (OSError, ValueError, AttributeError):  # no standard error, or nobody who reads it
-        return
-
-
-def _say_bug(kind: type, error: BaseException, trace: TracebackType | None) -> None:
-    """Say in a line what this program did not expect; the command is not started unverified."""
-    where: Any = trace
-    while where is not None and where.tb_next is not None:
-        where = where.tb_next
-    place = f" ({os.path.basename(where.tb_frame.f_code.co_filename)}:{where.tb_lineno})" if where else ""
-    hint = f"this is an error of repro's; to start the command unverified: {MODE}=off"
-    _say("error", "this machine could not be verified", f"{kind.__name__}: {error}{place}", hint)
-    os._exit(BUG)

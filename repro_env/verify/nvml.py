@@ -55,8 +55,10 @@ class Driver:
 
 def read_driver(root: Path = Path("/")) -> Driver:
     """Return the driver's version and every GPU; where there is no driver, why."""
-    import pynvml  # noqa: PLC0415 - a module of 250 KB, which a step without GPUs does without
-
+    try:
+        import pynvml  # noqa: PLC0415 - a module of 250 KB, which a step without GPUs does without
+    except ImportError as error:  # of an interpreter that was built without ctypes
+        return Driver(missing=f"this Python cannot load NVML: {error}")
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError as error:

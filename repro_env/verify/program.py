@@ -35,10 +35,12 @@ MODULES = (
     "verify/gpu_checks.py",
     "verify/host.py",
     "verify/host_checks.py",
+    "verify/kernels.py",
     "verify/needs.py",
     "verify/nvml.py",
     "verify/report.py",
     "verify/require.py",
+    "verify/start.py",
     "verify/visible.py",
 )
 """What `enter.py` imports of this program."""

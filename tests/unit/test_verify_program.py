@@ -84,10 +84,70 @@ def test_its_library_functions_are_of_the_oldest_python() -> None:
     assert newer_than_the_oldest([*(str(PACKAGE / name) for name in CARRIED), pynvml.origin]) == ""
 
 
-@pytest.mark.parametrize("line", ['"a".removeprefix("a")', "import tomllib", '{"a": 1} | {"b": 2}', "list[int]"])
+@pytest.mark.parametrize("line", ['"a".removeprefix("a")', "import tomllib", '{"a": 1} | {"b": 2}'])
 def test_the_check_finds_a_planted_violation(line: str, tmp_path: Path) -> None:
     (tmp_path / "planted.py").write_text(f"{line}\n")
     assert "planted.py" in newer_than_the_oldest([str(tmp_path / "planted.py")])
+
+
+BUILT_IN = {"dict", "frozenset", "list", "set", "tuple", "type"}
+
+
+def types_as_values(source: str) -> list[str]:
+    """Return what is evaluated that only newer Pythons can: `list[int]`, `Mapping[str, int]`, `int | None`."""
+    tree = ast.parse(source)
+    abstract = {
+        alias.asname or alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module in {"collections", "collections.abc"}
+        for alias in node.names
+    }
+    found = []
+    waiting: list[ast.AST] = [tree]
+    while waiting:
+        node = waiting.pop()
+        if (
+            isinstance(node, ast.Subscript)
+            and isinstance(node.value, ast.Name)
+            and node.value.id in BUILT_IN | abstract
+        ):
+            found.append(ast.unparse(node))
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr) and "None" in ast.unparse(node):
+            found.append(ast.unparse(node))
+        waiting += (
+            child
+            for field, value in ast.iter_fields(node)
+            if field not in {"annotation", "returns"}
+            for child in (value if isinstance(value, list) else [value])
+            if isinstance(child, ast.AST)
+        )
+    return found
+
+
+@pytest.mark.parametrize("name", CARRIED)
+def test_types_are_only_annotations(name: str) -> None:
+    source = (PACKAGE / name).read_text()
+    assert types_as_values(source) == []
+    assert not any(
+        isinstance(node, ast.arg | ast.AnnAssign) and node.annotation for node in ast.walk(ast.parse(source))
+    ) or ("from __future__ import annotations\n" in source)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "Numbers = tuple[int, ...]",
+        "from collections.abc import Mapping\nNames = Mapping[str, str]",
+        "Maybe = int | None",
+        "def f(one=list[int]()): pass",
+    ],
+)
+def test_the_check_finds_planted_types(source: str) -> None:
+    assert types_as_values(source)
+
+
+def test_annotations_may_be_of_any_python() -> None:
+    assert types_as_values("def f(a: list[int] | None) -> dict[str, int]:\n    b: list[int] = []") == []
 
 
 @pytest.mark.parametrize("name", CARRIED)
