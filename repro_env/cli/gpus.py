@@ -15,6 +15,12 @@ def as_given(facts: Facts, step: LockedStep) -> Facts:
     return facts if step.gpu is None else replace(facts, gpus=choose_gpus(step.gpu, facts.gpus))
 
 
+def said(facts: Facts, step: LockedStep, how: str) -> str:
+    """Return a line about what a step is given: `step train gets GPU 1 (NVIDIA H100), by CDI`."""
+    given = ", ".join(gpu.label for gpu in as_given(facts, step).gpus)
+    return f"step {step.name} gets {given}, {how}"
+
+
 def grant_of(facts: Facts, step: LockedStep) -> GpuGrant | None:
     """Return what a step is given of a machine, None for a step that asks for no GPU. `facts` are of the whole one."""
     if step.gpu is None:
