@@ -39,6 +39,24 @@ SHIPPED = {
 }
 """The driver that each toolkit first came with: it has everything that the toolkit's programs may use."""
 
+PTX = {
+    "6.0": "9.0",
+    "6.1": "9.1",
+    "6.2": "9.2",
+    "6.3": "10.0",
+    "6.4": "10.1",
+    "6.5": "10.2",
+    **{f"7.{minor}": f"11.{minor}" for minor in range(9)},
+    **{f"8.{minor}": f"12.{minor}" for minor in range(6)},
+    "8.6": "12.7",
+    "8.7": "12.8",
+    "8.8": "12.9",
+    **{f"9.{minor}": f"13.{minor}" for minor in range(6)},
+}
+"""The CUDA version that brought each version of the PTX language: drivers of before cannot translate it.
+
+Source: PTX ISA, "Release Notes", and what NVRTC 12.4, 12.5, 12.6, 12.8, 12.9, 13.0, 13.1 and 13.5 write."""
+
 
 class Service(Enum):
     """How far a driver serves a CUDA version."""
@@ -83,6 +101,29 @@ def floor_of(cuda: str) -> str:
 def shipped_with(cuda: str) -> str:
     """Return the driver that a CUDA version first came with, or nothing where the table has none."""
     return SHIPPED.get(short(cuda), "")
+
+
+def translates(ptx: str, *, driver: str, newest: str = "") -> bool | None:
+    """Return whether a driver translates a version of the PTX language for its device; None where that is not known.
+
+    `newest` is as for `serves`. A version that the tables do not have is not known to a driver that they have.
+    """
+    if version(ptx) < (6,):
+        return True  # older than every driver that these tables have
+    wanted = PTX.get(short(ptx), "")
+    if not wanted:
+        is_newer = bool(newest) and version(newest) > max(map(version, PTX.values()))
+        return None if is_newer or not newest else False
+    if newest:
+        return version(newest) >= version(wanted)
+    shipped = shipped_with(wanted)
+    return version(driver) >= version(shipped) if driver and shipped else None
+
+
+def served(driver: str, newest: str = "") -> str:
+    """Return the newest CUDA version that a driver serves whole, or nothing where that is not known."""
+    known = [cuda for cuda, first in SHIPPED.items() if driver and version(first) <= version(driver)]
+    return newest or max(known, key=version, default="")
 
 
 def short(cuda: str) -> str:

@@ -22,6 +22,7 @@ NAMES = (
     "peer-access",
     "ecc",
     "cuda",
+    "kernels",
     "require",
     "cpus",
     "host-memory",

@@ -15,6 +15,7 @@ from repro_env.verify.facts import Facts
 from repro_env.verify.findings import NAMES, Finding, met, not_met
 from repro_env.verify.gpu_checks import check_gpu
 from repro_env.verify.host_checks import check_host
+from repro_env.verify.kernels import Library, check_kernels
 from repro_env.verify.require import check_require
 
 if TYPE_CHECKING:
@@ -25,31 +26,6 @@ VERSION = 1
 
 MACHINES = {"linux/amd64": "x86_64", "linux/arm64": "aarch64"}
 """Platforms, and how the kernel calls their processors."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Library:
-    """A library with code for GPUs, as `lock.gpu_code.GpuCode` tells of it. `package` is of what: `torch 2.7.0`."""
-
-    package: str
-    path: str
-    sass: tuple[str, ...] = ()
-    ptx: tuple[str, ...] = ()
-    amd: tuple[str, ...] = ()
-    unknown: str = ""
-
-    @classmethod
-    def from_dict(cls, values: object) -> Self:
-        """Read a JSON object. Errors: `ValueError`."""
-        door = Door(values, "library")
-        return cls(
-            package=door.text("package"),
-            path=door.text("path"),
-            sass=door.texts("sass"),
-            ptx=door.texts("ptx"),
-            amd=door.texts("amd"),
-            unknown=door.text("unknown"),
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,6 +101,7 @@ def _findings(needs: Needs, facts: Facts) -> Iterator[Finding]:
     if needs.gpu is not None:
         yield from check_gpu(needs.gpu, needs.cuda, facts)
         if not facts.no_driver:
+            yield from check_kernels(needs.libraries or (), facts)
             yield from check_require(needs.require, facts)
     if needs.host is not None:
         yield from check_host(needs.host, facts.host)

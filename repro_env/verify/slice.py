@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from repro_env.lock.model import Environment, Lock, LockedStep
 from repro_env.values import Platform
-from repro_env.verify.needs import Library, Needs
+from repro_env.verify.kernels import Library
+from repro_env.verify.needs import Needs
 from repro_env.verify.runtime import cuda_of, image_requirements
 
 
