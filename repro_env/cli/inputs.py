@@ -2,74 +2,107 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from repro_env.cli.project import Workspace
+from repro_env.cli.project import Workspace, store_root
 from repro_env.data.cache import StatCache
+from repro_env.data.inputs import DataInputs
 from repro_env.data.measure import Measured, measure
 from repro_env.data.verify import compare, demand
+from repro_env.data.watch import was_written
+from repro_env.edges.files import write_atomically
 from repro_env.edges.report import Reporter
 from repro_env.errors import StoreError, VerificationError
 from repro_env.lock.model import Lock, LockedStep
 from repro_env.record.model import RecordedInput, RecordedOutput, RunRecord
-from repro_env.record.runs import Runs
+from repro_env.record.runs import Runs, record_digest
+from repro_env.record.statement import manifest_name
 from repro_env.run.plan import Input
 from repro_env.values import Digest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Watched:
+    """An input as it was measured before the run, and where it stands."""
+
+    name: str
+    place: Path
+    measured: Measured
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Inputs:
-    """The inputs of one step, verified: for the plan, and for the record."""
+    """The inputs of one step, verified: for the plan, for the record, and for a look at them after the run."""
 
     planned: tuple[Input, ...]
     recorded: tuple[RecordedInput, ...]
+    watched: tuple[Watched, ...] = ()
+
+
+def as_left(inputs: Inputs) -> tuple[RecordedInput, ...]:
+    """Return the inputs for the record of a run that has ended: what was written to meanwhile says so."""
+    written = {one.name for one in inputs.watched if was_written(one.place, one.measured)}
+    return tuple(replace(used, changed=used.name in written) for used in inputs.recorded)
+
+
+def as_output(name: str, declared: str, found: Measured, run: Path) -> RecordedOutput:
+    """Return an output for a record, and keep a directory's manifest in `run`. Errors: `StoreError`."""
+    output = RecordedOutput(
+        name=name, path=declared, kind=found.kind, digest=found.digest, files=found.files, size=found.size
+    )
+    if output.kind == "directory":
+        write_atomically(run / manifest_name(output), found.manifest())
+    return output
 
 
 class Verifier:
     """Measures a project's inputs, reading again only what changed since it was last read."""
 
-    def __init__(self, workspace: Workspace, lock: Lock, runs: Runs, report: Reporter) -> None:
+    def __init__(self, workspace: Workspace, lock: Lock, runs: Runs, report: Reporter, *, trust: bool = True) -> None:
+        """Without `trust` every input is read whole, whatever the stat cache knows."""
         self._workspace, self._lock, self._runs, self._report = workspace, lock, runs, report
+        self._trust = trust
         self._state = workspace.root / ".repro"
         self._cache = StatCache(self._state / "stat-cache")
+        self._data = DataInputs(workspace.root, store_root(), report, os.environ)
 
     def verify(self, step: LockedStep) -> Inputs:
         """Return a step's inputs.
 
         Errors: `VerificationError` when data is not as locked, or another step's output not as its last run left it.
         """
-        findings, planned, recorded = [], [], []
+        findings, planned, recorded, watched = [], [], [], []
         for name in step.inputs:
             if "." in name:
-                declared, found = self._upstream(step, name)
+                declared, measured, found = self._upstream(step, name)
             else:
-                locked = self._lock.data[name]
-                declared, measured = locked.path, self._measure(locked.path)
+                locked = self._data.have(self._lock.data[name])
+                declared, measured = locked.path, self._data.measure(locked, trust=self._trust)
                 findings.append(compare(locked, measured, manifests=self._state / "manifests"))
-                found = _recorded(name, measured, None)
+                found = _recorded(name, measured, None, pin=locked.pin, uri=locked.uri)
             planned.append(Input(name=name, declared=declared, source=self._place(declared)))
             recorded.append(found)
+            watched.append(Watched(name=name, place=self._place(declared), measured=measured))
         demand(findings)
-        return Inputs(planned=tuple(planned), recorded=tuple(recorded))
+        return Inputs(planned=tuple(planned), recorded=tuple(recorded), watched=tuple(watched))
 
     def digest_now(self, name: str) -> Digest | None:
         """Return what an input is at this moment, or None if it is not there or cannot be read."""
         step, _, output = name.partition(".")
-        declared = self._lock.steps[step].outputs[output] if output else self._lock.data[name].path
         try:
-            return self._measure(declared).digest
+            if output:
+                return self._measure(self._lock.steps[step].outputs[output]).digest
+            return self._data.measure(self._lock.data[name]).digest
         except (VerificationError, StoreError):
             return None
 
-    def output(self, name: str, declared: str, place: Path) -> RecordedOutput:
+    def output(self, name: str, declared: str, place: Path, run: Path) -> RecordedOutput:
         """Return an output that is declared to stand at `declared` and now is at `place`."""
-        found = measure(place, reporter=self._report, cache=self._cache)
-        return RecordedOutput(
-            name=name, path=declared, kind=found.kind, digest=found.digest, files=found.files, size=found.size
-        )
+        return as_output(name, declared, measure(place, reporter=self._report, cache=self._cache), run)
 
-    def _upstream(self, step: LockedStep, name: str) -> tuple[str, RecordedInput]:
+    def _upstream(self, step: LockedStep, name: str) -> tuple[str, Measured, RecordedInput]:
         maker, _, output = name.partition(".")
         declared = self._lock.steps[maker].outputs[output]
         last = self._runs.last_success(maker)
@@ -82,21 +115,28 @@ class Verifier:
             raise VerificationError(f"input {name} is missing", why, f"run `repro exec {maker}` again")
         measured = self._measure(declared)
         if measured.digest != made.digest:
-            raise _changed(name, declared, last, made, measured)
-        return declared, _recorded(name, measured, last.id)
+            raise _changed(name, declared, last, made, measured, self._runs.last(maker))
+        used = replace(_recorded(name, measured, last.id), record=record_digest(self._workspace.root, last.id))
+        return declared, measured, used
 
     def _measure(self, declared: str) -> Measured:
-        return measure(self._place(declared), reporter=self._report, cache=self._cache)
+        return measure(self._place(declared), reporter=self._report, cache=self._cache, trust=self._trust)
 
     def _place(self, declared: str) -> Path:
         return self._workspace.root / declared
 
 
-def _recorded(name: str, found: Measured, run: str | None) -> RecordedInput:
-    return RecordedInput(name=name, kind=found.kind, digest=found.digest, files=found.files, size=found.size, run=run)
+def _recorded(name: str, found: Measured, run: str | None, *, pin: str = "sha256", uri: str = "") -> RecordedInput:
+    return RecordedInput(
+        name=name, kind=found.kind, digest=found.digest, files=found.files, size=found.size, run=run, pin=pin, uri=uri
+    )
 
 
-def _changed(name: str, declared: str, last: RunRecord, made: RecordedOutput, found: Measured) -> VerificationError:
+def _changed(
+    name: str, declared: str, last: RunRecord, made: RecordedOutput, found: Measured, newest: RunRecord | None
+) -> VerificationError:
     why = f"{declared}\n  needed {made.digest}, as run {last.id} left it\n  found  {found.digest}"
+    if newest is not None and newest.status == "interrupted":
+        why += f"\nrun {newest.id} was interrupted after that, and may have put its own there"
     hint = f"run `repro exec {last.step}` again; what was changed by hand cannot be traced"
     return VerificationError(f"input {name} is not what its step made", why, hint)

@@ -5,42 +5,36 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from repro_env import __version__
-from repro_env.build.code import CodeFile, copy_code, find_code
-from repro_env.build.images import Order, local_digests, local_wheels, warn_of_code
-from repro_env.build.native import Built, step_definition
-from repro_env.cli.build_command import built_steps
+from repro_env.build.code import CodeFile, copy_code
+from repro_env.build.native import Built
 from repro_env.cli.determinism import warn_overridden
 from repro_env.cli.inputs import Inputs, Verifier
-from repro_env.cli.missing_report import warn_missing_in_new
-from repro_env.cli.project import LOCK_FILE, Workspace, fresh_lock
-from repro_env.edges import files, process
+from repro_env.cli.parts import Parts, image_for, this_platform
+from repro_env.cli.project import Workspace, fresh_lock
+from repro_env.cli.recording import Beginning, begun, concluded
+from repro_env.edges import files
 from repro_env.edges.report import Reporter
-from repro_env.errors import LockError
 from repro_env.image.oci import read_image
 from repro_env.image.store import Store
-from repro_env.lock.dump import dump_lock
 from repro_env.lock.model import Lock, LockedStep, Wheel
-from repro_env.record.facts import host_facts
-from repro_env.record.git import git_state
 from repro_env.record.model import RecordedOutput, RunRecord
 from repro_env.record.runs import OpenRun, list_runs, new_run_id, recording
 from repro_env.run.execute import Outcome, execute, make_run_directory
 from repro_env.run.gpus import NOTHING
 from repro_env.run.plan import Input, RunPlan, User, checked, plan_run
-from repro_env.run.runtimes.base import Needs, Runtime
+from repro_env.run.runtimes.base import Needs
 from repro_env.run.runtimes.choose import choose_for, runtimes_of
-from repro_env.values import Digest, Platform
 
 if TYPE_CHECKING:
     from repro_env.run.gpus import GpuGrant
     from repro_env.verify.facts import Facts
+    from repro_env.verify.gpu_use import GpuWatch
     from repro_env.verify.report import Verification
 
 
@@ -50,7 +44,7 @@ class Finished:
 
     record: RunRecord
     outcome: Outcome
-    not_isolated: tuple[str, ...]
+    not_isolated: tuple[str, ...] = ()
     started: bool = True  # False where the machine, seen from inside, was not what the step needs
 
 
@@ -77,8 +71,11 @@ class Verifies(Protocol):
     def verify(self, step: LockedStep) -> Inputs:
         """Return a step's inputs, each as it has to be. Errors: that of one which is not."""
 
-    def output(self, name: str, declared: str, place: Path) -> RecordedOutput:
-        """Return an output that is declared to stand at `declared` and now is at `place`."""
+    def output(self, name: str, declared: str, place: Path, run: Path) -> RecordedOutput:
+        """Return an output that is declared to stand at `declared` and now is at `place`.
+
+        A directory's manifest is kept in `run`, the run's own directory.
+        """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,20 +127,18 @@ class Run:
         verification = self._verify_machine()
         warn_overridden((self._step,), self._report)
         inputs = self._verifier.verify(self._step)
-        built = self._build()
-        if built is not None:
-            return Prepared(inputs, built.code.files, built, (), verification)
-        code = find_code(self._step, self._lock, self._workspace.root)
-        warn_of_code({self._step.name: code}, self._report)
-        order = Order(
+        self._say_gpus()
+        parts = Parts(
+            workspace=self._workspace,
             lock=self._lock,
-            steps=(self._step.name,),
-            platforms=(self._platform,),
-            root=self._workspace.root,
-            workers=1,
+            step=self._step.name,
+            platform=self._platform,
+            store=self._store,
+            report=self._report,
         )
-        local = local_wheels(order, self._store, self._report)
-        return Prepared(inputs, code.files, built, local.get((self._step.name, self._platform), ()), verification)
+        found = parts.for_wheels() if self.runtime.needs is Needs.WHEELS else parts.for_images()
+        self._lock, self._step = found.lock, found.lock.steps[self._step.name]
+        return Prepared(inputs, found.code, found.built, found.local, verification)
 
     def start(self, prepared: Prepared, arguments: Sequence[str] = ()) -> Finished:
         """Run the step to its end; `arguments` are appended to its command.
@@ -160,24 +155,13 @@ class Run:
             open_ends = tuple(self.runtime.not_isolated(plan))
             if open_ends:
                 self._report.warn(f"runtime {self.runtime.name} does not isolate:\n  " + "\n  ".join(open_ends))
-            # Runs of one step at once put their outputs into one place: each is measured before the next comes.
-            turn = files.locked(self._home / ".repro" / "outputs.lock")
-            with (
-                contextlib.ExitStack() as held,
-                recording(directory, self._record(plan, prepared, now), now=_now) as opened,
-            ):
-                outcome = execute(
-                    self._with_check(plan, directory, prepared),
-                    self.runtime,
-                    project=None if self._repeating else self._home,
-                    before_placing=lambda: held.enter_context(turn),
-                )
-                record = self._conclude(opened, outcome)
+            record = begun(self._beginning(plan, prepared, arguments), now)
+            with recording(directory, record, now=_now) as opened:
+                finished = self._run(opened, plan, prepared)
         finally:
             files.remove_tree(directory / "code")
             files.remove_tree(directory / "check")
-        started = prepared.verification is None or self._was_started(directory)
-        return Finished(record=record, outcome=outcome, not_isolated=open_ends, started=started)
+        return replace(finished, not_isolated=open_ends)
 
     def plan_beside(self, prepared: Prepared, run: str, directory: Path, inputs: Sequence[Input]) -> RunPlan:
         """Return the plan of another command in the step's environment, to be given as `argv`, with these inputs."""
@@ -187,12 +171,48 @@ class Run:
         given = replace(prepared, inputs=Inputs(planned=tuple(inputs), recorded=()))
         return self._plan(run, directory, given, (), bare)
 
-    def _was_started(self, directory: Path) -> bool:
-        """Whether the step's command was started: the check in a container may have found that it must not be."""
+    def _run(self, opened: OpenRun, plan: RunPlan, prepared: Prepared) -> Finished:
+        """Run a plan whose record has begun, and conclude that."""
+        # Runs of one step at once put their outputs into one place: each is measured before the next comes.
+        turn = files.locked(self._home / ".repro" / "outputs.lock")
+        with contextlib.ExitStack() as held:
+            with self._watched() as gpus:
+                outcome = execute(
+                    self._with_check(plan, opened.directory, prepared),
+                    self.runtime,
+                    project=None if self._repeating else self._home,
+                    before_placing=lambda: held.enter_context(turn),
+                )
+            found = self._found_inside(opened.directory, prepared)
+            outputs = self._outputs(outcome, opened.directory)
+            use = gpus.use if gpus else None
+            record = concluded(opened, outcome, inputs=prepared.inputs, outputs=outputs, gpus=use, found=found)
+        if written := [used.name for used in record.inputs if used.changed]:
+            self._report.warn(f"written to while the step ran, which the record says: {', '.join(written)}")
+        return Finished(record=record, outcome=outcome, started=found is None or bool(found["started"]))
+
+    def _watched(self) -> contextlib.AbstractContextManager[GpuWatch | None]:
+        """Return what samples the GPUs that the step is given, for as long as the block lasts."""
+        if self._facts is None or self._step.gpu is None:
+            return contextlib.nullcontext()
+        from repro_env.cli.gpus import as_given  # noqa: PLC0415 - a step without GPUs does without
+        from repro_env.verify.gpu_use import GpuWatch  # noqa: PLC0415 - same
+
+        return GpuWatch([gpu.uuid for gpu in as_given(self._facts, self._step).gpus])
+
+    def _found_inside(self, directory: Path, prepared: Prepared) -> Mapping[str, Any] | None:
+        """Return what the check found where the step ran, which may be that its command must not be started."""
+        if prepared.verification is None:
+            return None
         from repro_env.cli.checking import read_verification  # noqa: PLC0415 - a step that asks for nothing
 
-        found = read_verification(directory)
-        return found is None or bool(found["started"])
+        return read_verification(directory)
+
+    def _outputs(self, outcome: Outcome, directory: Path) -> list[RecordedOutput]:
+        """Return what the step made, and keep the manifests of directories with the run."""
+        step = self._step
+        made = (self._verifier.output(name, step.outputs[name], at, directory) for name, at in outcome.outputs.items())
+        return [replace(output, compare=step.compare.get(output.name, "")) for output in made]
 
     def _machine(self) -> Facts | None:
         """Return what this machine is, or None for a step that asks nothing of it."""
@@ -208,6 +228,12 @@ class Run:
         from repro_env.cli.gpus import grant_of  # noqa: PLC0415 - same
 
         return grant_of(self._facts, self._step)
+
+    def _say_gpus(self) -> None:
+        if self._facts is not None and self._gpus != NOTHING:
+            from repro_env.cli.gpus import said  # noqa: PLC0415 - same
+
+            self._report.note(said(self._facts, self._step, self._gpus.how))
 
     def _verify_machine(self) -> Verification | None:
         """Verify the machine before anything is built, so that a wrong one is known in a second."""
@@ -247,35 +273,6 @@ class Run:
         check = checking.check_beside_image(directory, lock, self._step, self._platform, self._allowed)
         return checked(plan, check)
 
-    def _build(self) -> Built | None:
-        """Have in the store what the runtime needs, and return the images, or None where it needs none."""
-        if self.runtime.needs is not Needs.WHEELS:
-            names, platforms = (self._step.name,), (self._platform,)
-            built = built_steps(self._workspace, self._lock, names, platforms, self._store, self._report)
-            warn_missing_in_new(self._workspace, self._lock, built, self._store, self._report)
-            return built[0]
-        environment = self._step.environments[self._platform]
-        if environment.sources:
-            self._have_sources_built()
-        if not all(self._store.has(wheel.sha256, wheel.size) for wheel in environment.all_wheels):
-            from repro_env.cli.fetching import Fetching  # noqa: PLC0415 - urllib3, which a warm start does without
-
-            fetching = Fetching(self._workspace)
-            fetching.have_wheels(self._lock, self._step.name, self._platform, self._store, self._report)
-        return None
-
-    def _have_sources_built(self) -> None:
-        """Have in the store, and in the lock, the wheels of what the step takes from its sources."""
-        from repro_env.cli.building_sources import with_sources_built  # noqa: PLC0415 - what most projects do without
-
-        pair = (self._step.name, self._platform)
-        made = with_sources_built(
-            self._workspace, self._lock, [pair], self._store, self._report, workers=1, update=False
-        )
-        if made != self._lock:
-            files.write_atomically(self._workspace.lock_path, dump_lock(made).encode())
-        self._lock, self._step = made, made.steps[self._step.name]
-
     def _plan(
         self, run: str, directory: Path, prepared: Prepared, arguments: Sequence[str], step: LockedStep | None = None
     ) -> RunPlan:
@@ -298,65 +295,21 @@ class Run:
             roots=self.runtime.roots(code=directory / "code", run=directory),
         )
 
-    def _record(self, plan: RunPlan, prepared: Prepared, now: datetime) -> RunRecord:
-        built = prepared.built
-        return RunRecord(
-            id=plan.run,
-            project=self._lock.project,
-            step=self._step.name,
-            status="started",
-            started=now,
-            command=plan.argv,
+    def _beginning(self, plan: RunPlan, prepared: Prepared, arguments: Sequence[str]) -> Beginning:
+        return Beginning(
+            plan=plan,
+            lock=self._lock,
+            platform=self._platform,
+            root=self._workspace.root,
+            store=self._store,
             runtime=self.runtime.name,
-            environment=tuple(sorted(plan.variables)),
-            lock=Digest.of((self._workspace.root / LOCK_FILE).read_bytes()),
-            definition=step_definition(
-                self._lock,
-                self._step,
-                self._platform,
-                prepared.code,
-                local_digests(self._lock, self._step.name, self._platform, self._workspace.root, self._store),
-            ),
-            image=built.image if built else None,
-            environment_image=built.environment if built else None,
-            inputs=prepared.inputs.recorded,
-            host=host_facts(),
-            deterministic=bool(self._step.deterministic),
-            waived=prepared.waived,
-            git=git_state(self._workspace.root, [file.path for file in prepared.code], plan.output.parent, process.run),
-            program=__version__,
+            inputs=prepared.inputs,
+            code=prepared.code,
+            built=prepared.built,
+            verification=prepared.verification,
+            arguments=tuple(arguments),
             reproduces=self._repeating.run if self._repeating else "",
         )
-
-    def _conclude(self, opened: OpenRun, outcome: Outcome) -> RunRecord:
-        declared = self._step.outputs
-        measured = [self._verifier.output(name, declared[name], place) for name, place in outcome.outputs.items()]
-        outputs = [replace(output, compare=self._step.compare.get(output.name, "")) for output in measured]
-        return opened.conclude(
-            status="succeeded" if outcome.status == 0 else "failed",
-            finished=outcome.finished,
-            exit_status=None if outcome.ended.signal else outcome.status,
-            signal=outcome.ended.signal,
-            outputs=outputs,
-        )
-
-
-def image_for(runtime: Runtime, built: Built | None) -> Digest | None:
-    """Return the image that a runtime starts from: the step's, the environment's, or none."""
-    if built is None:
-        return None
-    return built.image if runtime.needs is Needs.STEP_IMAGE else built.packaged
-
-
-def this_platform(step: LockedStep) -> Platform:
-    """Return this machine's platform. Errors: `LockError` when the step is not locked for it."""
-    machine = os.uname().machine
-    for platform in step.environments:
-        if platform.machine == machine:
-            return platform
-    known = ", ".join(map(str, sorted(step.environments)))
-    why = f"this machine is {machine}; step {step.name} is locked for {known}"
-    raise LockError("the lock has nothing for this machine", why, "add its platform to [project] platforms and lock")
 
 
 def _now() -> datetime:

@@ -9,21 +9,27 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from repro_env.edges.files import os_errors, write_atomically
 from repro_env.errors import StoreError, UsageError
-from repro_env.record.model import RecordedOutput, RunRecord
+from repro_env.record.model import RecordedLog, RunRecord
 from repro_env.record.read_statement import from_statement
 from repro_env.record.statement import to_statement
 from repro_env.values import Digest
 
 RECORD = "record.json"
+LOG = "output.log"
+"""The name, beside the record, of what the step printed."""
+
+_OUTPUT = "output"
 _ALIVE = "alive"
 _LAST = "last"
 _SHOWN = 5
@@ -83,24 +89,15 @@ class OpenRun:
         self.record = record
         self._write()
 
-    def conclude(
-        self,
-        *,
-        status: str,
-        finished: datetime,
-        exit_status: int | None = None,
-        signal: int | None = None,
-        outputs: Sequence[RecordedOutput] = (),
-    ) -> RunRecord:
-        """Replace the record with the finished one, and return it. Errors: `StoreError`."""
-        self.record = replace(
-            self.record,
-            status=status,
-            finished=finished,
-            exit_status=exit_status,
-            signal=signal,
-            outputs=tuple(outputs),
-        )
+    def conclude(self, *, status: str, finished: datetime, **parts: Any) -> RunRecord:
+        """Replace the record with the finished one, and return it. `parts` are other fields of `RunRecord`.
+
+        What stands in the run's directory by now, its log and what a failed step wrote, is recorded, too.
+        Errors: `StoreError`.
+        """
+        kept = _kept(self.directory) if status != "succeeded" else ""
+        left = {"log": _log(self.directory), "kept": kept}
+        self.record = replace(self.record, status=status, finished=finished, **{**left, **parts})
         self._write()
         return self.record
 
@@ -111,6 +108,22 @@ class OpenRun:
 def document(record: RunRecord) -> bytes:
     """Return a record as its file holds it."""
     return (json.dumps(to_statement(record), indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def _log(directory: Path) -> RecordedLog | None:
+    """Return what the step printed. Errors: `StoreError`."""
+    path = directory / LOG
+    with os_errors(f"read {path}"):
+        if not path.exists():
+            return None
+        with path.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+            return RecordedLog(digest=Digest(digest), size=stream.tell())
+
+
+def _kept(directory: Path) -> str:
+    """Return the name of the directory with what a step wrote that took no place in the project; empty for nothing."""
+    return _OUTPUT if (directory / _OUTPUT).is_dir() else ""
 
 
 @contextlib.contextmanager
@@ -144,8 +157,16 @@ def read_record(path: Path) -> RunRecord:
     file = path / RECORD if path.is_dir() else path
     record = from_statement(json.loads(file.read_bytes()))
     if record.status == "started" and not _lives(file.parent):
-        return replace(record, status="interrupted")
+        return replace(record, status="interrupted", kept=_kept(file.parent))
     return record
+
+
+def record_digest(project: Path, run: str) -> Digest | None:
+    """Return the digest of a run's record as it stands, or None where it cannot be read."""
+    try:
+        return Digest.of((project / ".repro" / "runs" / run / RECORD).read_bytes())
+    except OSError:
+        return None
 
 
 def list_runs(project: Path) -> Runs:

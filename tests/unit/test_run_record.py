@@ -56,7 +56,7 @@ def test_a_run_is_recorded_before_it_starts_and_after_it_ended(tmp_path: Path) -
     directory = directory_of(tmp_path, record)
     with recording(directory, record, now=lambda: END) as run:
         assert read_record(directory) == record
-        done = run.conclude(status="succeeded", finished=END, exit_status=0, outputs=[TABLE])
+        done = run.conclude(status="succeeded", finished=END, exit_status=0, outputs=(TABLE,))
     assert read_record(directory) == done == replace(
         record, status="succeeded", finished=END, exit_status=0, outputs=(TABLE,)
     )  # fmt: skip
@@ -174,7 +174,7 @@ def test_what_was_killed_before_it_began_is_no_run(tmp_path: Path) -> None:
 def test_the_maker_of_an_output_is_the_newest_run_that_left_these_bytes(tmp_path: Path) -> None:
     def made(minutes: int, content: bytes, **changes: Any) -> str:
         output = replace(TABLE, digest=Digest.of(content))
-        return finish(tmp_path, begun(at=START + timedelta(minutes=minutes)), outputs=[output], **changes).id
+        return finish(tmp_path, begun(at=START + timedelta(minutes=minutes)), outputs=(output,), **changes).id
 
     made(0, b"one")
     second = made(1, b"one")

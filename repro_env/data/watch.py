@@ -1,0 +1,42 @@
+"""Whether data was written to after it was measured."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from repro_env.data.hashing import hash_file
+from repro_env.data.measure import Measured
+from repro_env.data.select import EVERYTHING, Selection
+from repro_env.data.tree import RECORD, is_file, scan, scan_file
+from repro_env.errors import StoreError, VerificationError
+
+
+def was_written(path: Path, before: Measured, selection: Selection = EVERYTHING) -> bool:
+    """Return whether a file or directory is not as it was when it was measured, told by one look at each file.
+
+    A file that was written to counts even if it holds the same again, because whoever read it meanwhile may have seen
+    something else. One whose ctime alone moved is read: linking to a file moves it, and so does a change of content
+    whose author sets the other times back.
+    """
+    root = os.fsencode(path)
+    try:
+        found = scan(root, selection) if before.kind == "directory" else scan_file(root)
+        tree = before.tree
+        if found.names != tree.names:
+            return True
+        if found.records == tree.records:
+            return False
+        pairs = zip(found.names, tree.records, found.records, tree.digests, strict=True)
+        return any(_differs(root, *one) for one in pairs)
+    except (StoreError, VerificationError):  # it is gone, or became something else
+        return True
+
+
+def _differs(root: bytes, name: bytes, before: bytes, after: bytes, digest: bytes) -> bool:
+    if before == after:
+        return False
+    size, modified, _changed, inode, mode = RECORD.unpack(before)
+    if (size, modified, inode, mode) != (*RECORD.unpack(after)[:2], *RECORD.unpack(after)[3:]):
+        return True
+    return not is_file(mode) or hash_file(root, name, after, lambda _count: None) != digest
