@@ -18,6 +18,7 @@ _COMMANDS = {
     "exec": "Verify machine and inputs, run a step in its image, record it.",
     "runs": "List the runs of this project, newest first.",
     "show": "Show one run: what ran, from what, what it made, its lineage.",
+    "reproduce": "Run again what was run, and compare what it makes.",
     "diff": "Tell what changed between two locks, commits or runs, cause first.",
     "status": "Show what is locked, built, run and stale.",
     "facts": "Print what this machine is: driver, GPUs, host.",

@@ -14,9 +14,6 @@ from repro_env.errors import ReproError, ToolError
 from repro_env.record.model import GitState
 from repro_env.values import Digest
 
-DIFF = "code.diff"
-"""The name, beside the record, of what was not committed when the run started."""
-
 _TIMEOUT = 3600.0  # seconds; a repository may have to be cloned from afar
 _PRESENT = "`--here` runs the code that is checked out now"
 

@@ -1,0 +1,310 @@
+"""Runs repeated: code, lock, image, inputs as they were, then the outputs held against what they were."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from repro_env import __version__
+from repro_env.cli.beside import run_beside
+from repro_env.cli.project import LOCK_FILE, Workspace, fresh_lock, open_workspace
+from repro_env.cli.recovered import Made, Recovered, Shelf, differences_by_file
+from repro_env.cli.running import Finished, Prepared, Repeating, Run
+from repro_env.config.comparison import Comparison
+from repro_env.edges import files, process
+from repro_env.edges.report import Reporter
+from repro_env.errors import LockError, RuntimeUnavailableError, VerificationError
+from repro_env.image.store import Store
+from repro_env.lock.diff import diff, diff_lines
+from repro_env.lock.model import Lock
+from repro_env.lock.parse import parse_lock
+from repro_env.record.comparison.compare import check_available
+from repro_env.record.git import DIFF
+from repro_env.record.model import RecordedOutput, RunRecord
+from repro_env.record.repeated import (
+    ComparedOutput,
+    Originals,
+    compare_outputs,
+    ended_differently,
+    machine_differences,
+)
+from repro_env.record.restore import RestoreError, repository_of, restore_code
+from repro_env.record.runs import Run as KeptRun
+from repro_env.record.runs import list_runs
+from repro_env.values import Digest
+
+_RESTORED = "restored"
+_ABANDONED_AFTER = 24 * 3600.0
+"""Seconds after which restored code is taken to be a dead process's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wishes:
+    """How a person wants runs repeated.
+
+    With `here` the code and lock that are checked out now are used; else `repository` is where the commit is, by
+    default the project's own. `upstream` repeats the makers of inputs that are gone, too. `comparisons` are used
+    instead of the recorded ones, by output.
+    """
+
+    here: bool = False
+    repository: str = ""
+    runtime: str = ""
+    allowed: Collection[str] = ()
+    upstream: bool = False
+    comparisons: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reproduction:
+    """A run and the one that repeated it.
+
+    `directory` is the new run's. `changed` says in words what the new one started from that the old one did not:
+    packages, code, image. `elsewhere` is what differs of the machine, and `ended` how it ended otherwise, if so.
+    """
+
+    then: RunRecord
+    now: RunRecord
+    directory: Path
+    here: bool
+    seconds: float
+    changed: tuple[str, ...]
+    elsewhere: tuple[str, ...]
+    ended: str
+    outputs: tuple[ComparedOutput, ...]
+
+    @property
+    def equal(self) -> bool:
+        """Whether the run ended as it did then, with equal outputs."""
+        return not self.ended and all(output.equal for output in self.outputs)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Restored:
+    """What a run starts from, as it was or as it is now."""
+
+    workspace: Workspace
+    lock: Lock
+    changed: tuple[str, ...] = ()
+
+
+class Reproducer:
+    """Repeats runs of one project, `home`, which keeps the new runs and none of whose files is touched."""
+
+    def __init__(self, home: Path, store: Store, report: Reporter, wishes: Wishes) -> None:
+        self._home, self._store, self._report, self._wishes = home, store, report, wishes
+        self._shelf = Shelf(home, list_runs(home), report)
+        self._waiting: set[str] = set()
+
+    def reproduce(self, found: KeptRun) -> Iterator[Reproduction]:
+        """Repeat a run, and yield how it went; with `upstream`, first the runs whose outputs it needs and are gone.
+
+        Errors: `RestoreError` for what is gone, and all that keeps a step from being started.
+        """
+        record = found.record
+        _check_ended(record)
+        _check_comparisons(record, self._wishes)
+        with self._restored(found) as restored:
+            recovered = Recovered(record, restored.lock, self._shelf, restored.workspace.root)
+            step = restored.lock.steps[record.step]
+            for maker in recovered.missing_makers(step) if self._wishes.upstream else ():
+                for result in self._upstream(maker, record.id):
+                    yield result
+                    if not result.equal:
+                        self._report.warn(f"run {record.id} is not repeated: an input of it came out different")
+                        return
+            yield self._repeat(found, restored, recovered)
+
+    def _upstream(self, maker: str, run: str) -> Iterator[Reproduction]:
+        known = next((record for record in self._shelf.runs.records if record.id == maker), None)
+        if known is None or maker in self._waiting:
+            why = f"run {run} takes what it made, and that is gone, too"
+            raise RestoreError(f"the record of run {maker} is gone", why, "put its directory back below .repro/runs")
+        self._waiting.add(maker)
+        yield from self.reproduce(KeptRun(directory=self._shelf.run_directory(maker), record=known))
+
+    def _repeat(self, found: KeptRun, restored: _Restored, recovered: Recovered) -> Reproduction:
+        record, began = found.record, time.monotonic()
+        run = self._run(record, restored, recovered)
+        prepared = run.prepare()
+        changed = (*restored.changed, *_image_changed(record, prepared))
+        for line in changed:
+            self._report.warn(line)
+        finished = run.start(prepared, record.arguments)
+        if not finished.started:
+            raise VerificationError(f"run {record.id} could not be repeated here", "its machine check failed above")
+        now = finished.record
+        self._keep_in_mind(record, finished)
+        return Reproduction(
+            then=record,
+            now=now,
+            directory=self._shelf.run_directory(now.id),
+            here=self._wishes.here,
+            seconds=time.monotonic() - began,
+            changed=changed or _definition_changed(record, now),
+            elsewhere=machine_differences(record, now),
+            ended=ended_differently(record, now),
+            outputs=self._compared(found, now, run, prepared),
+        )
+
+    def _run(self, record: RunRecord, restored: _Restored, recovered: Recovered) -> Run:
+        """Return the run to be, in the runtime that was asked for, else the recorded one, else the best here."""
+        repeating = Repeating(run=record.id, lock=restored.lock, home=self._home, verifier=recovered)
+        allowed = {*record.waived, *self._wishes.allowed}
+
+        def made(runtime: str) -> Run:
+            return Run(
+                restored.workspace,
+                record.step,
+                self._store,
+                self._report,
+                runtime=runtime,
+                allowed=allowed,
+                repeating=repeating,
+            )
+
+        if self._wishes.runtime:
+            return made(self._wishes.runtime)
+        try:
+            return made(record.runtime)
+        except RuntimeUnavailableError as error:
+            self._report.warn(f"the run was made with runtime {record.runtime}, which cannot be used here: {error.why}")
+            return made("")
+
+    def _keep_in_mind(self, record: RunRecord, finished: Finished) -> None:
+        for output in finished.record.outputs:
+            place = finished.outcome.outputs[output.name]
+            self._shelf.made[record.id, output.name] = Made(run=finished.record.id, place=place, output=output)
+
+    def _compared(self, found: KeptRun, now: RunRecord, run: Run, prepared: Prepared) -> tuple[ComparedOutput, ...]:
+        directory = self._shelf.run_directory(now.id)
+        manifests = {"then": found.directory / "manifests", "now": directory / "manifests"}
+
+        def place(output: RecordedOutput) -> Path:
+            return directory / "output" / output.path
+
+        def run_command(words: Sequence[str], then: Path, after: Path) -> tuple[int, str]:
+            name = f"{now.id}-beside"
+            return run_beside(run, prepared, name, directory / "beside", words, {"a": then, "b": after})
+
+        originals = Originals(
+            then=self._shelf.output_of,
+            now=place,
+            by_file=lambda then, after: differences_by_file(manifests, then, after),
+        )
+        comparisons = self._wishes.comparisons
+        return compare_outputs(found.record, now, originals, run_command=run_command, comparisons=comparisons)
+
+    @contextlib.contextmanager
+    def _restored(self, found: KeptRun) -> Iterator[_Restored]:
+        """Give the code and the lock to run with; restored code is removed afterwards."""
+        if self._wishes.here:
+            yield self._present(found)
+            return
+        record, root = found.record, self._home / ".repro" / _RESTORED
+        _sweep(root)
+        directory = root / secrets.token_hex(8)
+        try:
+            project = self._restore_code(record, found.directory, directory)
+            text = _lock_text(found, project, self._home)
+            files.write_atomically(project / LOCK_FILE, text)
+            workspace = open_workspace(project)
+            yield _Restored(workspace=workspace, lock=_parsed(text, record))
+        finally:
+            files.remove_tree(directory)
+
+    def _restore_code(self, record: RunRecord, kept: Path, into: Path) -> Path:
+        git = record.git
+        if git is None:
+            why = "the project was in no git repository, or had no commit, when it ran"
+            hint = "`--here` runs the code that is here now, and tells whether it is another"
+            raise RestoreError("the run's code cannot be restored", why, hint)
+        for line in git.omitted:
+            self._report.warn(f"not kept of what was not committed: {line}")
+        repository = self._wishes.repository or self._own_repository() or git.remote
+        if not repository:
+            why = f"{self._home} is in no git repository, and the record names none"
+            raise RestoreError("the run's code cannot be restored", why, "name it with --repository")
+        with self._report.task("restoring the code", None):
+            return restore_code(git, repository, into, kept / DIFF, run=process.run, environ=os.environ)
+
+    def _own_repository(self) -> str:
+        found = repository_of(self._home, run=process.run, environ=os.environ)
+        return str(found or "")
+
+    def _present(self, found: KeptRun) -> _Restored:
+        workspace = open_workspace(self._home)
+        workspace.check_steps((found.record.step,))
+        lock = fresh_lock(workspace)
+        try:
+            before = _parsed(_lock_text(found, self._home, self._home), found.record)
+        except RestoreError as error:
+            return _Restored(workspace=workspace, lock=lock, changed=(f"{error.what}: {error.why}",))
+        return _Restored(workspace=workspace, lock=lock, changed=diff_lines(diff(before, lock)))
+
+
+def _check_ended(record: RunRecord) -> None:
+    if record.status not in {"succeeded", "failed"}:
+        why = f"it {'is still running' if record.status == 'started' else 'was interrupted'}, and nothing came of it"
+        raise RestoreError(f"run {record.id} has no end to compare with", why, f"run `repro exec {record.step}`")
+
+
+def _check_comparisons(record: RunRecord, wishes: Wishes) -> None:
+    """Check before a long run that what it makes can be compared. Errors: `ComparisonError`."""
+    for output in record.outputs:
+        text = wishes.comparisons.get(output.name) or output.compare
+        if text:
+            check_available(Comparison.parse(text), output.path)
+
+
+def _lock_text(found: KeptRun, *projects: Path) -> bytes:
+    """Return the run's own lock: kept with the run, or one of a project if it is the same. Errors: `RestoreError`."""
+    for place in (found.directory, *projects):
+        try:
+            text = (place / LOCK_FILE).read_bytes()
+        except OSError:
+            continue
+        if found.record.lock in {None, Digest.of(text)}:
+            return text
+    why = f"needed {found.record.lock}, which neither {found.directory} nor the project has"
+    raise RestoreError("the run's lock is gone", why, f"put it back as {found.directory / LOCK_FILE}")
+
+
+def _parsed(text: bytes, record: RunRecord) -> Lock:
+    lock = parse_lock(text.decode(), file=f"{LOCK_FILE} of run {record.id}")
+    if record.step not in lock.steps:
+        raise LockError(f"the lock of run {record.id} has no step {record.step}")
+    return lock
+
+
+def _image_changed(record: RunRecord, prepared: Prepared) -> Iterator[str]:
+    """Yield in words that an image is not the one that ran."""
+    built = prepared.built
+    if built is None:
+        return
+    pairs = (("environment image", record.environment_image, built.environment), ("image", record.image, built.image))
+    for name, then, now in pairs:
+        if then is not None and then != now:
+            by = "" if record.program == __version__ else f" (made by repro {record.program} then, {__version__} now)"
+            yield f"the {name} is another: {then} then, {now} now{by}"
+            return
+
+
+def _sweep(root: Path) -> None:
+    """Remove what processes that were killed left restored."""
+    with contextlib.suppress(OSError):
+        for path in root.iterdir():
+            with contextlib.suppress(OSError):
+                if path.stat().st_mtime < time.time() - _ABANDONED_AFTER:
+                    files.remove_tree(path)
+
+
+def _definition_changed(then: RunRecord, now: RunRecord) -> tuple[str, ...]:
+    """Return in words that the code is not what ran, which only the new record tells."""
+    same = then.definition in {None, now.definition}
+    return () if same else ("the step's code, or a package of your own, is not the one that ran",)
