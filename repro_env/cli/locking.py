@@ -17,13 +17,12 @@ from repro_env.cli.progress import reporter
 from repro_env.cli.project import LOCK_FILE, Workspace, open_workspace, read_lock, store_root
 from repro_env.cli.settings import mirrors, torch_mirror
 from repro_env.config.model import Base, ImageBase
-from repro_env.data.cache import StatCache
-from repro_env.data.measure import keep_manifest, measure
+from repro_env.data.inputs import DataInputs
 from repro_env.edges.files import write_atomically
 from repro_env.edges.report import Reporter
 from repro_env.image.store import Store
 from repro_env.lock.diff import Change, diff, diff_lines
-from repro_env.lock.drift import stale_local
+from repro_env.lock.drift import stale_local, stale_requests
 from repro_env.lock.dump import dump_lock
 from repro_env.lock.model import DebianRoot, Lock, LockedBase, LockedData
 from repro_env.resolve.debian import resolve_base
@@ -44,13 +43,14 @@ class Written:
     changed: bool
 
 
-def lock_project(*, upgrade: bool, packages: Sequence[str], as_json: bool) -> None:
+def lock_project(*, upgrade: bool, packages: Sequence[str], data: Sequence[str], as_json: bool) -> None:
     """Bring repro.lock up to date and print what changed in it."""
     workspace = open_workspace()
+    workspace.check_data(data)
     with reporter(quiet=as_json) as report:
-        wanted = Upgrade.of(everything=upgrade, packages=packages)
+        wanted = Upgrade.of(everything=upgrade, packages=packages, data=data)
         written = write_lock(workspace, wanted, Store(store_root()), report)
-        for line in _unknown(wanted, written.lock):
+        for line in (*_unknown(wanted, written.lock), *_weak(written)):
             report.warn(line)
         warn_overridden(written.lock.steps.values(), report)
     click.echo(_document(written) if as_json else _summary(written))
@@ -63,6 +63,14 @@ def _unknown(upgrade: Upgrade, lock: Lock) -> Iterator[str]:
     for name in sorted(upgrade.packages - known):
         near = difflib.get_close_matches(name, sorted(known), n=1)
         yield f"no step has a package {name} to upgrade" + (f"; did you mean {near[0]}?" if near else "")
+
+
+def _weak(written: Written) -> Iterator[str]:
+    """Say which data has a new pin that is no hash of its content."""
+    before = written.before.data if written.before else {}
+    for name, data in written.lock.data.items():
+        if data.is_weak and (name not in before or before[name].digest != data.digest):
+            yield f"data {name} is pinned by its {data.pin}, which is no hash of its content"
 
 
 def write_lock(workspace: Workspace, upgrade: Upgrade, store: Store, report: Reporter) -> Written:
@@ -119,7 +127,7 @@ def resolved(workspace: Workspace, before: Lock | None, upgrade: Upgrade, store:
         project=workspace.project,
         digests=workspace.digests,
         sources=workspace.sources,
-        data=measured_data(workspace, report),
+        data=pinned_data(workspace, before, upgrade, store, report),
         resolve_base=base_pins,
         resolve_python=python,
         resolve_interpreter=Interpreters(project=workspace.root, environ=os.environ, store=store, http=http).choose,
@@ -129,15 +137,17 @@ def resolved(workspace: Workspace, before: Lock | None, upgrade: Upgrade, store:
     ).lock()
 
 
-def measured_data(workspace: Workspace, report: Reporter) -> Mapping[str, LockedData]:
-    """Return what every data input is now, and keep the manifests of directories for a later comparison."""
-    state = workspace.root / ".repro"
-    cache = StatCache(state / "stat-cache")
+def pinned_data(
+    workspace: Workspace, before: Lock | None, upgrade: Upgrade, store: Store, report: Reporter
+) -> Mapping[str, LockedData]:
+    """Return the pins of every data input; those from elsewhere stay if nothing asks for new ones."""
+    inputs = DataInputs(workspace.root, store.root, report, os.environ)
+    stale = stale_requests(before, workspace.digests) if before else frozenset()
     found = {}
-    for data in workspace.project.data.values():
-        measured = measure(workspace.root / data.path, reporter=report, cache=cache)
-        keep_manifest(state / "manifests", measured)
-        found[data.name] = measured.locked(data.name, data.path)
+    for name, data in workspace.project.data.items():
+        previous = before.data.get(name) if before else None
+        keep = not (upgrade.everything or name in upgrade.data or f"data.{name}" in stale)
+        found[name] = inputs.lock(data, previous, keep=keep)
     return found
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -63,7 +63,13 @@ class Workspace:
         """Check that every name is a step's. Errors: `ConfigError` naming the nearest one."""
         for name in names:
             if name not in self.project.steps:
-                raise _no_step(name, self.project)
+                raise _unknown("step", name, self.project.steps, self.project)
+
+    def check_data(self, names: Iterable[str]) -> None:
+        """Check that every name is a data input's. Errors: `ConfigError` naming the nearest one."""
+        for name in names:
+            if name not in self.project.data:
+                raise _unknown("data", name, self.project.data, self.project)
 
 
 def open_workspace(start: Path | None = None) -> Workspace:
@@ -144,10 +150,11 @@ def _read_optional(path: Path) -> str | None:
     return _read(path) if path.is_file() else None
 
 
-def _no_step(name: str, project: Project) -> ConfigError:
+def _unknown(kind: str, name: str, known: Iterable[str], project: Project) -> ConfigError:
     from difflib import get_close_matches  # noqa: PLC0415 - only for a mistake
 
-    near = get_close_matches(name, project.steps, n=1)
-    known = ", ".join(project.steps)
+    names = list(known)
+    near = get_close_matches(name, names, n=1)
+    are = "its steps are" if kind == "step" else "its data inputs are"
     hint = f"did you mean {near[0]!r}?" if near else ""
-    return ConfigError(f"there is no step {name!r} in {project.file}", f"its steps are {known}", hint)
+    return ConfigError(f"there is no {kind} {name!r} in {project.file}", f"{are} {', '.join(names) or 'none'}", hint)

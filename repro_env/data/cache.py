@@ -45,10 +45,10 @@ class StatCache:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
-    def recall(self, root: bytes) -> Remembered | None:
-        """Return what is remembered of a file or directory, or None."""
+    def recall(self, root: bytes, selection: bytes = b"") -> Remembered | None:
+        """Return what is remembered of a file or directory, or None; `selection` tells which of its files counted."""
         try:
-            data = self._file(root).read_bytes()
+            data = self._file(root, selection).read_bytes()
         except OSError:
             return None
         body = data[len(_FIRST_LINE) + DIGEST_SIZE :]
@@ -57,17 +57,18 @@ class StatCache:
         head, _, blobs = body.partition(b"\n")
         return _unpack(json.loads(head), blobs)
 
-    def remember(self, root: bytes, found: Remembered, *, began: int) -> None:
+    def remember(self, root: bytes, found: Remembered, *, began: int, selection: bytes = b"") -> None:
         """Keep what was measured; `began` is when reading began, in nanoseconds since the epoch.
 
         A cache that cannot be written is no failure: the next measurement takes longer.
         """
         body = _pack(found, began)
         with contextlib.suppress(StoreError):
-            write_atomically(self._file(root), _FIRST_LINE + hashlib.sha256(body).digest() + body)
+            write_atomically(self._file(root, selection), _FIRST_LINE + hashlib.sha256(body).digest() + body)
 
-    def _file(self, root: bytes) -> Path:
-        return self._directory / hashlib.sha256(os.path.realpath(root)).hexdigest()[:32]
+    def _file(self, root: bytes, selection: bytes) -> Path:
+        place = os.path.realpath(root)
+        return self._directory / hashlib.sha256(place + b"\0" + selection if selection else place).hexdigest()[:32]
 
 
 def _pack(found: Remembered, began: int) -> bytes:

@@ -55,12 +55,24 @@ def unescape(text: bytes) -> bytes:
     return _ESCAPE.sub(lambda match: bytes.fromhex(match[1].decode()), text)
 
 
-def parse(text: bytes) -> dict[str, Entry]:
+def parse(content: bytes) -> dict[str, Entry]:
     """Read a manifest into its entries by path. Errors: `ValueError` with the line that is not one of a manifest."""
-    if not text.startswith(FIRST_LINE):
+    if not content.startswith(FIRST_LINE):
         raise ValueError("not a data manifest of version 1")
-    lines = text[len(FIRST_LINE) :].decode().splitlines()
+    lines = content[len(FIRST_LINE) :].decode().split("\n")[:-1]
     return {entry.path: entry for entry in map(_entry, lines)}
+
+
+def text(entries: Iterable[Entry]) -> bytes:
+    """Return the manifest of these entries, whatever their order."""
+    ordered = sorted(entries, key=lambda entry: unescape(entry.path.encode()))
+    return FIRST_LINE + b"".join(map(_line, ordered))
+
+
+def _line(entry: Entry) -> bytes:
+    size, digest = ("0", "-") if entry.digest is None else (str(entry.size), entry.digest.hex)
+    fields = [entry.kind, size, digest, entry.path, *([entry.target] if entry.kind == "link" else [])]
+    return "\t".join(fields).encode() + b"\n"
 
 
 def _entry(line: str) -> Entry:

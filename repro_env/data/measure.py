@@ -12,6 +12,7 @@ from pathlib import Path
 
 from repro_env.data.cache import Remembered, StatCache
 from repro_env.data.hashing import hash_files
+from repro_env.data.select import EVERYTHING, Selection
 from repro_env.data.tree import RECORD, Scan, Tree, changed, is_file, listed, scan, scan_file, shown, steady
 from repro_env.edges.files import os_errors, write_atomically
 from repro_env.edges.report import Reporter, Silent
@@ -52,12 +53,14 @@ def measure(
     *,
     reporter: Reporter,
     cache: StatCache | None = None,
+    selection: Selection = EVERYTHING,
     trust: bool = True,
     workers: int | None = None,
 ) -> Measured:
     """Measure a file or directory, which may be reached through a link; links below a directory are not followed.
 
     What `cache` knows to be unchanged is not read again; without `trust` everything is, and the cache is renewed.
+    Of a directory, what is not of the `selection` does not count; a file counts whole.
     `workers` threads read where that pays, by default four more than there are cores, because some wait for a disk.
     Errors: `VerificationError` for what is absent, is neither file nor directory, holds a link that leaves it, or
     changes meanwhile; `StoreError` for what cannot be read.
@@ -65,15 +68,15 @@ def measure(
     root = os.fsencode(path)
     kind = _kind(path)
     began = time.time_ns()
-    found = scan(root) if kind == "directory" else scan_file(root)
-    known = cache.recall(root) if cache and trust else None
+    found = _selected(root, selection) if kind == "directory" else scan_file(root)
+    known = cache.recall(root, selection.key) if cache and trust else None
     if known and _unchanged(known.tree, found):
         return _measured(kind, known)
     tree = _read(root, found, known.tree if known else None, reporter, workers or (os.cpu_count() or 1) + 4)
     _still(root, found)
     fresh = Remembered(tree=tree, digest=_digest(kind, tree), size=tree.size)
     if cache:
-        cache.remember(root, fresh, began=began)
+        cache.remember(root, fresh, began=began, selection=selection.key)
     return _measured(kind, fresh)
 
 
@@ -98,6 +101,19 @@ def _kind(path: Path) -> str:
     if not (stat.S_ISDIR(mode) or stat.S_ISREG(mode)):
         raise VerificationError(f"{path} is neither a file nor a directory")
     return "directory" if stat.S_ISDIR(mode) else "file"
+
+
+def _selected(root: bytes, selection: Selection) -> Scan:
+    found = scan(root, selection)
+    if not (found.names or selection.takes_all):
+        raise nothing_selected(shown(root), selection)
+    return found
+
+
+def nothing_selected(name: str, selection: Selection) -> VerificationError:
+    """Return the error for globs that leave nothing over."""
+    globs = [*(f"include {glob}" for glob in selection.include), *(f"exclude {glob}" for glob in selection.exclude)]
+    return VerificationError(f"of {name} nothing is left to count", listed(globs), "correct include and exclude")
 
 
 def _measured(kind: str, known: Remembered) -> Measured:

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from repro_env.data import manifest
+from repro_env.data.select import EVERYTHING, Selection
 from repro_env.edges.files import os_errors
 from repro_env.errors import StoreError, VerificationError
 
@@ -77,8 +78,10 @@ def record(status: os.stat_result) -> bytes:
     return RECORD.pack(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_mode)
 
 
-def scan(root: bytes) -> Scan:
+def scan(root: bytes, selection: Selection = EVERYTHING) -> Scan:
     """Look at everything below the directory `root` without reading any of it, following no link.
+
+    What is not of the `selection` is as if it were not there.
 
     Errors: `StoreError` for a directory that cannot be listed, `VerificationError` for what is neither file, directory
     nor link.
@@ -87,6 +90,7 @@ def scan(root: bytes) -> Scan:
     special: list[str] = []
     directories: dict[bytes, int] = {}
     waiting = [b""]
+    everything = selection.takes_all
     while waiting:
         prefix = waiting.pop()
         place = root + b"/" + prefix
@@ -95,7 +99,10 @@ def scan(root: bytes) -> Scan:
             for entry in entries:
                 name = prefix + entry.name
                 if entry.is_dir(follow_symlinks=False):
-                    waiting.append(name + b"/")
+                    if everything or not selection.skips(name):
+                        waiting.append(name + b"/")
+                    continue
+                if not (everything or selection.takes(name)):
                     continue
                 status = entry.stat(follow_symlinks=False)
                 found.append((name, record(status)))

@@ -124,12 +124,12 @@ class HttpClient:
         raise AssertionError("the last attempt raises")
 
     @contextlib.contextmanager
-    def open(self, url: str, *, offset: int = 0) -> Iterator[Body]:
+    def open(self, url: str, *, offset: int = 0, headers: Mapping[str, str] | None = None) -> Iterator[Body]:
         """Open a URL for reading from `offset`; a server that cannot resume is read from 0. Errors: as `get`.
 
         Connecting is retried; a transfer that breaks off later is for the caller to resume.
         """
-        with self._opened(url, offset, "*/*") as body:
+        with self._opened(url, offset, "*/*", headers) as body:
             yield body
 
     def size(self, url: str) -> int | None:
@@ -181,13 +181,13 @@ class HttpClient:
         self._sleep(pause)
 
     @contextlib.contextmanager
-    def _opened(self, url: str, offset: int, accept: str) -> Iterator[Body]:
+    def _opened(self, url: str, offset: int, accept: str, headers: Mapping[str, str] | None = None) -> Iterator[Body]:
         if url.startswith("file:"):
             with open_file(url, offset) as local:
                 yield local
             return
         wanted_range = {"Range": f"bytes={offset}-"} if offset else {}
-        response = self._answer("GET", url, {"Accept": accept, **wanted_range})
+        response = self._answer("GET", url, {"Accept": accept, **(headers or {}), **wanted_range})
         if response.status == _UNSATISFIABLE:
             # What is there already is not a beginning of this content: the caller starts over.
             response.release_conn()

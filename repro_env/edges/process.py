@@ -6,9 +6,11 @@ import contextlib
 import os
 import shlex
 import subprocess
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from repro_env.errors import ToolError
 
@@ -53,6 +55,42 @@ def run(
     if check and completed.status != 0:
         raise failure(completed)
     return completed
+
+
+@contextlib.contextmanager
+def reading(
+    arguments: Sequence[str | Path], *, stdin: bytes = b"", env: Mapping[str, str] | None = None
+) -> Iterator[IO[bytes]]:
+    """Give a program's standard output, byte for byte as it comes; it is killed where the block does not read it all.
+
+    The caller's reading is not limited in time. Errors: `ToolError` when the program is absent, and at the end of the
+    block when it failed.
+    """
+    words = tuple(str(word) for word in arguments)
+    with contextlib.ExitStack() as held:
+        fed, said = (held.enter_context(tempfile.TemporaryFile()) for _ in range(2))
+        fed.write(stdin)
+        fed.seek(0)
+        try:
+            child = subprocess.Popen(words, env=env, stdin=fed, stdout=subprocess.PIPE, stderr=said)
+        except OSError as error:
+            raise ToolError(f"cannot start {words[0]}", error.strerror or str(error)) from error
+        assert child.stdout is not None, "it is a pipe"
+        try:
+            yield child.stdout
+            done = not child.stdout.read(1)
+        except BaseException:
+            done = False
+            raise
+        finally:
+            child.stdout.close()
+            if not done:
+                child.kill()
+            child.wait()
+        said.seek(0)
+        if done and child.returncode:
+            stderr = said.read().decode(errors="replace")
+            raise failure(Completed(words, child.returncode, "", stderr))
 
 
 @contextlib.contextmanager

@@ -19,16 +19,17 @@ from repro_env.values import Digest, Platform, PythonVersion, normalise_name
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Upgrade:
-    """Which pins may move though nothing asks for it: all of them, or those of some Python packages."""
+    """Which pins may move though nothing asks for it: all of them, or those of some Python packages or data inputs."""
 
     everything: bool = False
     packages: frozenset[str] = frozenset()  # normalised names
+    data: frozenset[str] = frozenset()
 
     @classmethod
-    def of(cls, *, everything: bool, packages: Sequence[str]) -> Upgrade:
+    def of(cls, *, everything: bool, packages: Sequence[str], data: Sequence[str] = ()) -> Upgrade:
         """Return the upgrade asked for on the command line. Errors: `ResolutionError` for what is no package name."""
         try:
-            return cls(everything=everything, packages=frozenset(map(normalise_name, packages)))
+            return cls(everything=everything, packages=frozenset(map(normalise_name, packages)), data=frozenset(data))
         except ValueError as error:
             raise ResolutionError("cannot upgrade that", str(error)) from error
 

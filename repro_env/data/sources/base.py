@@ -67,6 +67,11 @@ class Resolved:
     are all that the lock keeps, so `files` and `open` may use nothing else. `kind` is `file` or `directory`; `file` is
     the base name of a single file, whose suffix programs look at. `place` says that the data stands on this machine
     already, at that path, absolute or relative to the project: it is used there and never copied.
+    `home` is where it is to be put, relative to the project, if that is neither the request's path nor this program's
+    choice.
+
+    With `whole`, `revision` is a hash of all of it, such as `md5:HEX.dir`, and `size` (bytes) and `count` (files) are
+    known, but the files can only be listed once they are had: it is then pinned by that word, until they are.
     """
 
     request: Request
@@ -74,6 +79,10 @@ class Resolved:
     kind: str = "directory"
     file: str = ""
     place: str = ""
+    home: str = ""
+    whole: bool = False
+    size: int = 0
+    count: int = 1
 
     @classmethod
     def of(cls, locked: LockedData) -> Resolved:
@@ -97,9 +106,9 @@ class RemoteFile:
 
     `path` is relative to the data's root and written as a manifest writes it (`data.manifest.escape`); it is empty for
     a single file. `kind` is `file`, `executable` or `link`, whose `target` is as in a manifest. `size` is in bytes,
-    None where only reading tells. `digest` is the SHA-256 of its content where the source knows that; `pin` what else the
-    source knows it by, named: `etag:"9b2cf5"`, `version:3/L4kqt`, `md5:HEX`. `locator` is the source's own, to find
-    the file again in `open`.
+    None where only reading tells. `digest` is the SHA-256 of its content where the source knows that; `pin` is what
+    else the source knows it by, named: `etag:"9b2cf5"`, `version:3/L4kqt`, `md5:HEX`. `locator` is the source's own, to
+    find the file again in `open`.
     """
 
     path: str

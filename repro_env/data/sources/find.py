@@ -5,25 +5,32 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable
 from difflib import get_close_matches
-from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING
 
 from repro_env.data.sources.base import GROUP, Context, Source
 from repro_env.errors import ConfigError
 
 BUILT_IN = {
-    "az": "repro_env.data.sources.object_store:make_az",
+    "az": "repro_env.data.sources.az:make",
     "dvc": "repro_env.data.sources.dvc:make",
     "file": "repro_env.data.sources.local:make_file",
     "git": "repro_env.data.sources.git:make",
-    "gs": "repro_env.data.sources.object_store:make_gs",
+    "gs": "repro_env.data.sources.gs:make",
     "hf": "repro_env.data.sources.hugging_face:make",
     "http": "repro_env.data.sources.web:make",
     "https": "repro_env.data.sources.web:make",
     "path": "repro_env.data.sources.local:make",
-    "s3": "repro_env.data.sources.object_store:make_s3",
+    "s3": "repro_env.data.sources.s3:make",
 }
 """The sources of this program, which are in its own entry points, too. An editable installation has the entry points of
 the day it was made, and looking through those of all packages takes longer than importing one module."""
+
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
+LOCAL = frozenset({"path", "file", "dvc"})
+"""Kinds that are asked anew by every lock, because that takes no network: what they say stands in the project."""
 
 
 def find_source(kind: str, context: Context) -> Source:
@@ -33,6 +40,8 @@ def find_source(kind: str, context: Context) -> Source:
 
 def known_kinds() -> tuple[str, ...]:
     """Return the kinds that there are sources for, sorted."""
+    from importlib.metadata import entry_points  # noqa: PLC0415 - only for a mistake
+
     return tuple(sorted({*BUILT_IN, *(point.name for point in entry_points(group=GROUP))}))
 
 
@@ -41,6 +50,8 @@ def _make(kind: str) -> Callable[[Context], Source]:
         module, _, name = BUILT_IN[kind].partition(":")
         make: Callable[[Context], Source] = getattr(importlib.import_module(module), name)
         return make
+    from importlib.metadata import entry_points  # noqa: PLC0415 - what only others' sources need
+
     points = entry_points(group=GROUP, name=kind)
     if not points:
         raise _unknown(kind)
