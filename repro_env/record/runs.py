@@ -56,8 +56,18 @@ class Runs:
         return next((record for record in self.records if record.step == step), None)
 
     def last_success(self, step: str) -> RunRecord | None:
-        """Return the newest run of a step that succeeded, whose outputs are those in the project."""
-        return next((record for record in self.records if record.step == step and record.status == "succeeded"), None)
+        """Return the newest run of a step that succeeded, whose outputs are those in the project.
+
+        One that repeats another keeps what it makes to itself, and is none.
+        """
+        return next(
+            (
+                record
+                for record in self.records
+                if record.step == step and record.status == "succeeded" and not record.reproduces
+            ),
+            None,
+        )
 
     def maker(self, step: str, output: str, digest: Digest) -> str | None:
         """Return the id of the newest run of `step` that left `output` with this digest."""
