@@ -8,9 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from repro_env.cli.project import Workspace
 from repro_env.config.exports import Exports, MlflowExport, OpenLineageExport, WandbExport
-from repro_env.edges.report import Reporter
 from repro_env.errors import ReproError
 from repro_env.record.model import RunRecord
 from repro_env.record.sending.base import Transport
@@ -38,11 +36,11 @@ Json = dict[str, Any]
 class Tracker:
     """Tells a project's tools of its runs. Nothing that goes wrong here fails a run."""
 
-    def __init__(self, workspace: Workspace, report: Reporter) -> None:
-        self._exports = workspace.project.exports
-        self._report = report
-        directory = workspace.root / ".repro" / OUTBOX
-        self._outbox = Outbox(directory, _transports(self._exports, workspace.root), now=time.time)
+    def __init__(self, exports: Exports, root: Path, warn: Callable[[str], object]) -> None:
+        """`root` is the project's directory."""
+        self._exports = exports
+        self._warn = warn
+        self._outbox = Outbox(root / ".repro" / OUTBOX, _transports(exports, root), now=time.time)
 
     @property
     def idle(self) -> bool:
@@ -74,13 +72,13 @@ class Tracker:
                 self._outbox.put(kind, f"{record.id}-{stage}", document)
             failed = self._outbox.deliver() if deliver else {}
         except ReproError as error:
-            self._report.warn(f"run {record.id} could not be told to others: {error.what}")
+            self._warn(f"run {record.id} could not be told to others: {error.what}")
             return
         for kind, reason in failed.items():
-            self._report.warn(f"{kind} was not told of run {record.id}, and will be at a later run: {reason.what}")
+            self._warn(f"{kind} was not told of run {record.id}, and will be at a later run: {reason.what}")
 
 
-def sign(directory: Path, report: Reporter) -> None:
+def sign(directory: Path, warn: Callable[[str], object]) -> None:
     """Sign the record in a run's directory where the user has named a key; a failure is told, and fails no run."""
     key = os.environ.get(SIGNING_KEY, "")
     if not key:
@@ -90,7 +88,7 @@ def sign(directory: Path, report: Reporter) -> None:
     try:
         sign_record(directory, Path(key), os.environ.get(SIGNING_PASSWORD, ""))
     except ReproError as error:
-        report.warn(f"the record is not signed: {error}")
+        warn(f"the record is not signed: {error}")
 
 
 def _lineage(record: RunRecord) -> list[tuple[str, Json]]:

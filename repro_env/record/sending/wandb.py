@@ -33,7 +33,10 @@ class WandbDirectory:
                 project=self._project,
                 **{key: document[key] for key in ("id", "name", "group", "job_type", "tags", "config")},
                 # What it would note of this process, of the machine or the output, is repro's and not the step's.
-                settings=wandb.Settings(silent=True, console="off", x_disable_stats=True, x_disable_meta=True),
+                # The machine's name is nobody's business.
+                settings=wandb.Settings(
+                    silent=True, console="off", host="repro", x_disable_stats=True, x_disable_meta=True
+                ),
             )
             run.summary.update(document["summary"])
             failed = document["summary"]["outcome"] != "succeeded"
