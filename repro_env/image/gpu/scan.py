@@ -10,12 +10,12 @@ import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from repro_env.image.elf.layout import LAYOUTS, LOAD, WRITABLE, Segment
+from repro_env.image.elf.layout import EXECUTABLE, LAYOUTS, LOAD, SHARED, WRITABLE, Segment
 from repro_env.image.elf.reader import Range
 from repro_env.image.gpu.fatbin import MAGIC, containers
 from repro_env.image.gpu.walk import Found, UnreadableError, Walk
 
-_EXECUTABLE = 1  # PF_X
+_RUN = 1  # PF_X
 _MOST_RUNS = 64
 
 
@@ -95,8 +95,10 @@ def likely_ranges(head: bytes, *, expected: bool) -> list[Range]:
         segments = layout.segments(head[header.place : header.place + header.width * header.count], header)
     except struct.error:
         return []
+    if header.kind not in {EXECUTABLE, SHARED}:
+        return []
     loaded = [one for one in segments if one.kind == LOAD and one.size and not one.flags & WRITABLE]
-    apart = [one for one in loaded if not one.flags & _EXECUTABLE]
+    apart = [one for one in loaded if not one.flags & _RUN]
     return list(_in_order(apart or (loaded if expected else [])))
 
 

@@ -47,6 +47,7 @@ class GpuSink:
         self._place = 0
         self._wanted: Sequence[Range] | None = None
         self._scan = Scan([])
+        self._bare = False  # without section headers
 
     def feed(self, piece: bytes) -> None:
         """Take the next bytes of the file."""
@@ -70,12 +71,13 @@ class GpuSink:
         """Return what to keep of the file, and look into the rest of it where that may be worth it."""
         if head.startswith(IDENT):
             self._scan = Scan(likely_ranges(head, expected=self._expected))
-        if self._size <= _SMALL:
-            return [(0, self._size)]
         try:
             table = section_table(head)
         except MalformedElfError:
-            table = None  # it is said when the file has ended
+            return [(0, _HEAD)]  # it is said when the file has ended
+        self._bare = table is None and len(head) >= _HEAD
+        if self._size <= _SMALL:
+            return [(0, self._size)]
         if table is None:
             return [(0, _HEAD)]
         start = max(table.offset - _NAMES, 0)
@@ -86,8 +88,8 @@ class GpuSink:
         if len(sections) > _MOST_SECTIONS:
             raise UnreadableError(f"it has {len(sections)} sections of GPU code")
         found = Found()
-        if not sections and any(run.walk.end for run in self._scan.runs):
-            raise UnreadableError("it holds GPU code that no section header leads to")
+        if self._bare and any(run.walk.end for run in self._scan.runs):
+            raise UnreadableError("it holds GPU code and has no section headers")
         left = []
         for section in sections:
             if section.compressed:
