@@ -18,6 +18,7 @@ from repro_env.edges import process
 from repro_env.edges.files import os_errors
 from repro_env.image.store import Store
 from repro_env.lock.model import Lock
+from repro_env.lock.places import IMAGE_ROOTS, expand, input_place, output_place
 from repro_env.record.facts import host_facts
 from repro_env.record.git import git_state
 from repro_env.record.model import GitState, Machine, RecordedFinding, RecordedGpu, RecordedOutput, Resources, RunRecord
@@ -65,7 +66,7 @@ def begun(beginning: Beginning, now: datetime) -> RunRecord:
         step=step.name,
         status="started",
         started=now,
-        command=plan.argv,
+        command=_command(beginning),
         arguments=beginning.arguments,
         variables=dict(step.variables),
         environment=tuple(sorted(plan.variables)),
@@ -119,6 +120,14 @@ def concluded(
         findings=findings,
         waived=_waived(findings),
     )
+
+
+def _command(beginning: Beginning) -> tuple[str, ...]:
+    """Return the command with places as they are in the image, whatever the runtime: the same on every machine."""
+    step = beginning.plan.step
+    inputs = {one.name: input_place(IMAGE_ROOTS, one.name, one.declared) for one in beginning.inputs.planned}
+    outputs = {name: output_place(IMAGE_ROOTS, declared) for name, declared in step.outputs.items()}
+    return (*expand(step.command, inputs=inputs, outputs=outputs), *beginning.arguments)
 
 
 def _copy_lock(root: Path, directory: Path) -> Digest:

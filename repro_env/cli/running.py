@@ -114,7 +114,7 @@ class Run:
         self._step = self._lock.steps[step]
         self._platform = this_platform(self._step)
         self._facts = self._machine()
-        self.runtime, self._gpus = choose_for(runtimes_of(store, report), self._grant(), asked=runtime)
+        self.runtime, self._gpus = choose_for(runtimes_of(store, report, runtime), self._grant(), asked=runtime)
         self._verifier: Verifies = (
             repeating.verifier if repeating else Verifier(workspace, self._lock, list_runs(workspace.root), report)
         )

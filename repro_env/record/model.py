@@ -143,6 +143,7 @@ class RecordedLog:
 class RunRecord:
     """One run.
 
+    `command` names places as they are in the image, whatever the runtime, so that it is the same on every machine.
     `exit_status` is as a shell gives it, 128+N for a `signal` N, and None before the end. `environment` is the names of
     the variables the step was given, `variables` those that `repro.toml` declares, with their values. `arguments` are
     the end of `command` that was typed after `repro exec STEP --`. `image` and `environment_image` are None for a

@@ -108,7 +108,7 @@ def test_choosing_imports_no_docker_package() -> None:
     code = (
         "import sys, tempfile, pathlib; from repro_env.image.store import Store\n"
         "from repro_env.edges.report import Silent; from repro_env.run.runtimes.choose import runtimes_of\n"
-        "runtimes_of(Store(pathlib.Path(tempfile.mkdtemp())), Silent())\n"
+        "list(runtimes_of(Store(pathlib.Path(tempfile.mkdtemp())), Silent()))\n"
         "print([name for name in ('docker', 'requests', 'urllib3', 'uv') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from repro_env.edges.report import Reporter
 from repro_env.errors import RuntimeUnavailableError
@@ -51,7 +51,7 @@ RUNTIMES: Mapping[str, Callable[[Store, Reporter], Runtime]] = {
 """Every runtime by name, best first: what isolates before what does not, then what starts soonest."""
 
 
-def choose(runtimes: Sequence[Runtime], *, asked: str = "") -> Runtime:
+def choose(runtimes: Iterable[Runtime], *, asked: str = "") -> Runtime:
     """Return the runtime of that name, or without one the first that works here.
 
     Errors: `RuntimeUnavailableError`, which says of each one why it cannot be used and what would change that.
@@ -59,26 +59,31 @@ def choose(runtimes: Sequence[Runtime], *, asked: str = "") -> Runtime:
     return choose_for(runtimes, None, asked=asked)[0]
 
 
-def choose_for(runtimes: Sequence[Runtime], grant: GpuGrant | None, *, asked: str = "") -> tuple[Runtime, Passing]:
+def choose_for(runtimes: Iterable[Runtime], grant: GpuGrant | None, *, asked: str = "") -> tuple[Runtime, Passing]:
     """Return the first runtime, or the one of that name, that works here and can pass these GPUs, and how it does.
 
     Errors: as `choose`.
     """
-    candidates = [runtime for runtime in runtimes if asked in {"", runtime.name}]
-    if not candidates:
-        names = ", ".join(runtime.name for runtime in runtimes)
-        raise RuntimeUnavailableError(f"there is no runtime {asked}", f"known are {names}")
-    reasons, hints = [], []
-    for runtime in candidates:
+    known, reasons, hints = [], [], []
+    for runtime in runtimes:
+        known.append(runtime.name)
+        if asked not in {"", runtime.name}:
+            continue
         found = runtime.unavailable() or (runtime.pass_gpus(grant) if grant and grant.devices else NOTHING)
         if not isinstance(found, Unavailable):
             return runtime, found
         reasons.append(f"{runtime.name}: {found.reason}")
         hints += [found.hint] if found.hint and found.hint not in hints else []
+    if not reasons:
+        raise RuntimeUnavailableError(f"there is no runtime {asked}", f"known are {', '.join(known)}")
     what = f"runtime {asked} cannot be used here" if asked else "no runtime can be used here"
     raise RuntimeUnavailableError(what, "\n".join(reasons), "; or ".join(hints))
 
 
-def runtimes_of(store: Store, reporter: Reporter) -> tuple[Runtime, ...]:
-    """Return every runtime, best first. `reporter` is told what the first run of a step has to prepare."""
-    return tuple(make(store, reporter) for make in RUNTIMES.values())
+def runtimes_of(store: Store, reporter: Reporter, asked: str = "") -> Iterator[Runtime]:
+    """Yield every runtime, best first, or only the one that is asked for; none is loaded before it is looked at.
+
+    `reporter` is told what the first run of a step has to prepare.
+    """
+    names = [asked] if asked in RUNTIMES else RUNTIMES
+    return (RUNTIMES[name](store, reporter) for name in names)
