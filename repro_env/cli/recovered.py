@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from repro_env.cli.inputs import Inputs, as_output
+from repro_env.cli.inputs import Inputs, Watched, as_output
+from repro_env.cli.project import store_root
 from repro_env.data import manifest
 from repro_env.data.cache import StatCache
+from repro_env.data.inputs import DataInputs
 from repro_env.data.measure import Measured, measure
+from repro_env.data.sources.find import LOCAL
 from repro_env.edges.report import Reporter
 from repro_env.errors import StoreError, VerificationError
 from repro_env.lock.model import Lock, LockedStep
 from repro_env.record.model import RecordedInput, RecordedOutput, RunRecord
 from repro_env.record.restore import RestoreError
-from repro_env.record.runs import Runs
+from repro_env.record.runs import Runs, record_digest
+from repro_env.record.statement import manifest_name
 from repro_env.run.plan import Input
 from repro_env.values import Digest
 
@@ -26,7 +31,15 @@ class Made:
 
     run: str
     place: Path
-    output: RecordedOutput
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Found:
+    """An input that is here: where, what was measured there, and how it is recorded."""
+
+    place: Path
+    measured: Measured
+    recorded: RecordedInput
 
 
 class Shelf:
@@ -36,29 +49,27 @@ class Shelf:
     """
 
     def __init__(self, home: Path, runs: Runs, report: Reporter) -> None:
-        self.home, self.runs = home, runs
+        self.home, self.runs, self.report = home, runs, report
         self.made: dict[tuple[str, str], Made] = {}
-        self._report = report
         self._cache = StatCache(home / ".repro" / "stat-cache")
 
     def measure(self, place: Path) -> Measured | None:
         """Return what stands at a place now, or None for nothing that could be read."""
         try:
-            return measure(place, reporter=self._report, cache=self._cache)
+            return measure(place, reporter=self.report, cache=self._cache)
         except (VerificationError, StoreError):
             return None
 
-    def find(self, digest: Digest, kind: str, declared: str, *also: Path) -> Path | None:
-        """Return a place that holds this very content: where it is declared to stand, in `also`, or with a run."""
-        for place in self._places(digest, declared, also):
+    def find(self, digest: Digest, kind: str, declared: str) -> tuple[Path, Measured] | None:
+        """Return a place that holds this very content: where it is declared to stand, or with a run that made it."""
+        for place in self._places(digest, declared):
             found = self.measure(place) if place.exists() else None
             if found is not None and (found.digest, found.kind) == (digest, kind):
-                return place
+                return place, found
         return None
 
-    def _places(self, digest: Digest, declared: str, also: Sequence[Path]) -> Iterator[Path]:
+    def _places(self, digest: Digest, declared: str) -> Iterator[Path]:
         yield self.home / declared
-        yield from also
         for record in self.runs.records:
             for output in record.outputs:
                 if output.digest == digest:
@@ -70,7 +81,8 @@ class Shelf:
 
     def output_of(self, output: RecordedOutput) -> Path | None:
         """Return where an output still stands as a run left it, or None."""
-        return self.find(output.digest, output.kind, output.path)
+        found = self.find(output.digest, output.kind, output.path)
+        return found[0] if found else None
 
 
 class Recovered:
@@ -78,32 +90,32 @@ class Recovered:
 
     def __init__(self, record: RunRecord, lock: Lock, shelf: Shelf, restored: Path) -> None:
         """`restored` is the directory with the run's code, which may hold data that is kept with it."""
+        self._used = {one.name: one for one in record.inputs}
         self._record, self._lock, self._shelf, self._restored = record, lock, shelf, restored
 
     def verify(self, step: LockedStep) -> Inputs:
-        """Return the inputs. Errors: one `RestoreError` with each that is gone."""
-        used = {one.name: one for one in self._record.inputs}
-        planned, recorded, gone = [], [], []
+        """Return the inputs; data from elsewhere is pulled again. Errors: one `RestoreError` with each that is gone."""
+        planned, recorded, watched, gone = [], [], [], []
         for name in step.inputs:
-            if name not in used:
+            if name not in self._used:
                 raise RestoreError(f"run {self._record.id} records no input {name}", "its lock names one")
-            declared = self._declared(name)
-            found = self._find(used[name], declared)
+            used, declared = self._used[name], self._declared(name)
+            found = self._upstream(used, declared) if used.run else self._data(used)
             if found is None:
-                gone.append(self._gone(used[name], declared))
+                gone.append(self._gone(used, declared))
                 continue
-            planned.append(Input(name=name, declared=declared, source=found[0]))
-            recorded.append(found[1])
+            planned.append(Input(name=name, declared=declared, source=found.place))
+            recorded.append(found.recorded)
+            watched.append(Watched(name=name, place=found.place, measured=found.measured))
         if gone:
-            raise _inputs_gone(gone, upstream=any(used[name].run for name in step.inputs if name in used))
-        return Inputs(planned=tuple(planned), recorded=tuple(recorded))
+            raise _inputs_gone(gone, upstream=any(used.run for used in self._used.values()))
+        return Inputs(planned=tuple(planned), recorded=tuple(recorded), watched=tuple(watched))
 
     def missing_makers(self, step: LockedStep) -> tuple[str, ...]:
         """Return the runs that made inputs which are gone."""
-        used = {one.name: one for one in self._record.inputs}
-        names = [name for name in step.inputs if name in used]
-        gone = [used[name].run for name in names if self._find(used[name], self._declared(name)) is None]
-        return tuple(dict.fromkeys(run for run in gone if run is not None))
+        used = [self._used[name] for name in step.inputs if name in self._used]
+        makers = [one.run for one in used if one.run and self._upstream(one, self._declared(one.name)) is None]
+        return tuple(dict.fromkeys(filter(None, makers)))
 
     def output(self, name: str, declared: str, place: Path, run: Path) -> RecordedOutput:
         """Return an output that is declared to stand at `declared` and now is at `place`. Errors: `StoreError`."""
@@ -116,18 +128,42 @@ class Recovered:
         step, _, output = name.partition(".")
         return self._lock.steps[step].outputs[output] if output else self._lock.data[name].path
 
-    def _find(self, used: RecordedInput, declared: str) -> tuple[Path, RecordedInput] | None:
+    def _upstream(self, used: RecordedInput, declared: str) -> _Found | None:
+        """Return what another run made: as it was, or made again and found equal."""
+        found = self._shelf.find(used.digest, used.kind, declared)
+        if found is not None:
+            return _Found(place=found[0], measured=found[1], recorded=replace(used, changed=False))
         again = self._shelf.made.get((used.run or "", used.name.partition(".")[2]))
-        place = self._shelf.find(used.digest, used.kind, declared, self._restored / declared)
-        if place is not None:
-            return place, replace(used, changed=False)
-        if again is None:
+        measured = self._shelf.measure(again.place) if again else None
+        if again is None or measured is None:
             return None
-        output = again.output
         recorded = replace(
-            used, digest=output.digest, kind=output.kind, files=output.files, size=output.size, run=again.run
+            used,
+            digest=measured.digest,
+            kind=measured.kind,
+            files=measured.files,
+            size=measured.size,
+            run=again.run,
+            record=record_digest(self._shelf.home, again.run),
+            changed=False,
         )
-        return again.place, recorded
+        return _Found(place=again.place, measured=measured, recorded=recorded)
+
+    def _data(self, used: RecordedInput) -> _Found | None:
+        """Return data: in the project, with the code, or pulled from where the lock has it."""
+        locked = self._lock.data[used.name]
+        for root in (self._shelf.home, self._restored):
+            data = DataInputs(root, store_root(), self._shelf.report, os.environ)
+            is_last = root == self._restored
+            if is_last and locked.source not in LOCAL:
+                data.have(locked)
+            try:
+                measured = data.measure(locked)
+            except (VerificationError, StoreError):
+                continue
+            if (measured.digest, measured.kind) == (used.digest, used.kind):
+                return _Found(place=root / locked.path, measured=measured, recorded=replace(used, changed=False))
+        return None
 
     def _gone(self, used: RecordedInput, declared: str) -> str:
         now = self._shelf.measure(self._shelf.home / declared)
@@ -145,12 +181,12 @@ def _inputs_gone(gone: Sequence[str], *, upstream: bool) -> RestoreError:
 def differences_by_file(kept: Mapping[str, Path], then: RecordedOutput, now: RecordedOutput) -> Sequence[str]:
     """Return in words how two directories differ of which the manifests are kept; of anything else, nothing.
 
-    `kept` are the directories of the two runs' manifests, by `then` and `now`.
+    `kept` are the directories of the two runs, by `then` and `now`.
     """
     texts = []
     for key, output in (("then", then), ("now", now)):
         try:
-            text = (kept[key] / f"{output.name}.manifest").read_bytes()
+            text = (kept[key] / manifest_name(output)).read_bytes()
         except OSError:
             return ()
         if Digest.of(text) != output.digest:

@@ -179,11 +179,11 @@ class Reproducer:
     def _keep_in_mind(self, record: RunRecord, finished: Finished) -> None:
         for output in finished.record.outputs:
             place = finished.outcome.outputs[output.name]
-            self._shelf.made[record.id, output.name] = Made(run=finished.record.id, place=place, output=output)
+            self._shelf.made[record.id, output.name] = Made(run=finished.record.id, place=place)
 
     def _compared(self, found: KeptRun, now: RunRecord, run: Run, prepared: Prepared) -> tuple[ComparedOutput, ...]:
         directory = self._shelf.run_directory(now.id)
-        manifests = {"then": found.directory / "manifests", "now": directory / "manifests"}
+        kept = {"then": found.directory, "now": directory}
 
         def place(output: RecordedOutput) -> Path:
             return directory / "output" / output.path
@@ -195,7 +195,7 @@ class Reproducer:
         originals = Originals(
             then=self._shelf.output_of,
             now=place,
-            by_file=lambda then, after: differences_by_file(manifests, then, after),
+            by_file=lambda then, after: differences_by_file(kept, then, after),
         )
         comparisons = self._wishes.comparisons
         return compare_outputs(found.record, now, originals, run_command=run_command, comparisons=comparisons)
