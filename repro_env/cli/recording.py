@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 class Beginning:
     """What a run starts from. `root` is the project whose code and lock it uses; `built` is None without an image.
 
-    `arguments` were appended to the step's command, and `reproduces` is the run that this one repeats, if any.
+    `arguments` were appended to the step's command, and `reproduces` is the run that this one repeats, if any; `cloned`
+    is what that one records of git, where the code is in a clone made for this run.
     """
 
     plan: RunPlan
@@ -51,6 +52,7 @@ class Beginning:
     verification: Verification | None
     arguments: tuple[str, ...] = ()
     reproduces: str = ""
+    cloned: GitState | None = None
 
 
 def begun(beginning: Beginning, now: datetime) -> RunRecord:
@@ -149,7 +151,10 @@ def _git(beginning: Beginning, directory: Path) -> GitState | None:
     local = beginning.plan.step.environments[beginning.platform].local
     code = [file.path for file in beginning.code]
     whole = any(package.path.startswith("..") for package in local)
-    return git_state(beginning.root, code, directory, process.run, whole=whole)
+    found = git_state(beginning.root, code, directory, process.run, whole=whole)
+    if found is None or beginning.cloned is None:
+        return found
+    return replace(found, branch=beginning.cloned.branch, remote=beginning.cloned.remote)
 
 
 def _machine(verification: Verification) -> Machine | None:

@@ -154,7 +154,8 @@ class Reproducer:
 
     def _run(self, record: RunRecord, restored: _Restored, recovered: Recovered) -> Run:
         """Return the run to be, in the runtime that was asked for, else the recorded one, else the best here."""
-        repeating = Repeating(run=record.id, lock=restored.lock, home=self._home, verifier=recovered)
+        git = None if self._wishes.here else record.git
+        repeating = Repeating(run=record.id, lock=restored.lock, home=self._home, verifier=recovered, git=git)
         allowed = {*record.waived, *self._wishes.allowed}
 
         def made(runtime: str) -> Run:

@@ -23,7 +23,7 @@ from repro_env.edges.report import Reporter
 from repro_env.image.oci import read_image
 from repro_env.image.store import Store
 from repro_env.lock.model import Lock, LockedStep, Wheel
-from repro_env.record.model import RecordedOutput, RunRecord
+from repro_env.record.model import GitState, RecordedOutput, RunRecord
 from repro_env.record.runs import OpenRun, list_runs, new_run_id, recording
 from repro_env.run.execute import Outcome, execute, make_run_directory
 from repro_env.run.gpus import NOTHING
@@ -83,13 +83,14 @@ class Repeating:
     """What a run that repeats another one takes from elsewhere than the project.
 
     `run` is the other one's id and `lock` its lock. `home` is the project that keeps the new run; what that makes stays
-    in its own directory.
+    in its own directory. `git` is what the other one records, where the code is restored from that.
     """
 
     run: str
     lock: Lock
     home: Path
     verifier: Verifies
+    git: GitState | None = None
 
 
 class Run:
@@ -309,6 +310,7 @@ class Run:
             verification=prepared.verification,
             arguments=tuple(arguments),
             reproduces=self._repeating.run if self._repeating else "",
+            cloned=self._repeating.git if self._repeating else None,
         )
 
 
