@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
 from repro_env.data.hashing import hash_file
@@ -16,8 +17,8 @@ def was_written(path: Path, before: Measured, selection: Selection = EVERYTHING)
     """Return whether a file or directory is not as it was when it was measured, told by one look at each file.
 
     A file that was written to counts even if it holds the same again, because whoever read it meanwhile may have seen
-    something else. One whose ctime alone moved is read: linking to a file moves it, and so does a change of content
-    whose author sets the other times back.
+    something else. One whose ctime alone moved is read: a hard link and other permissions move it, and so does a change
+    of content whose author sets the other times back.
     """
     root = os.fsencode(path)
     try:
@@ -36,7 +37,13 @@ def was_written(path: Path, before: Measured, selection: Selection = EVERYTHING)
 def _differs(root: bytes, name: bytes, before: bytes, after: bytes, digest: bytes) -> bool:
     if before == after:
         return False
-    size, modified, _changed, inode, mode = RECORD.unpack(before)
-    if (size, modified, inode, mode) != (*RECORD.unpack(after)[:2], *RECORD.unpack(after)[3:]):
+    if _content_of(before) != _content_of(after):
         return True
-    return not is_file(mode) or hash_file(root, name, after, lambda _count: None) != digest
+    is_link = not is_file(RECORD.unpack(after)[-1])
+    return is_link or hash_file(root, name, after, lambda _count: None) != digest
+
+
+def _content_of(record: bytes) -> tuple[int, ...]:
+    """Return what of a record tells of the content: size, time of the last write, inode, kind of file."""
+    size, modified, _changed, inode, mode = RECORD.unpack(record)
+    return size, modified, inode, stat.S_IFMT(mode), mode & stat.S_IXUSR

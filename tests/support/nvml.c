@@ -20,6 +20,7 @@ typedef struct device {
 } device_t;
 
 typedef struct { unsigned long long total, free, used; } memory_t;
+typedef struct { unsigned int gpu, memory; } utilization_t;
 
 static device_t gpus[64], instances[64];
 static int gpu_count, instance_count, init_code, cuda, peer = -1, nvlink = -1;
@@ -124,6 +125,14 @@ int nvmlDeviceGetHandleByIndex_v2(unsigned int index, device_t **device) {
     return gpus[index].error;
 }
 
+int nvmlDeviceGetHandleByUUID(const char *uuid, device_t **device) {
+    for (int i = 0; i < gpu_count; i++)
+        if (!strcmp(gpus[i].uuid, uuid)) return *device = &gpus[i], gpus[i].error;
+    for (int i = 0; i < instance_count; i++)
+        if (!strcmp(instances[i].uuid, uuid)) return *device = &instances[i], instances[i].error;
+    return NOT_FOUND;
+}
+
 int nvmlDeviceGetName(device_t *device, char *name, unsigned int length) {
     snprintf(name, length, "%s", device->name);
     return device->error;
@@ -158,9 +167,16 @@ int nvmlDeviceGetCudaComputeCapability(device_t *device, int *major, int *minor)
 }
 
 int nvmlDeviceGetMemoryInfo(device_t *device, memory_t *memory) {
-    memory->total = memory->free = device->memory;
-    memory->used = 0;
+    memory->total = device->memory;
+    memory->used = device->memory / 4;
+    memory->free = memory->total - memory->used;
     return device->error;
+}
+
+int nvmlDeviceGetUtilizationRates(device_t *device, utilization_t *rates) {
+    rates->gpu = 20 * ((unsigned int)device->number + 1);  /* the first GPU 20 %, the second 40 % */
+    rates->memory = 0;
+    return device->parent < 0 ? device->error : UNSUPPORTED;
 }
 
 int nvmlDeviceGetEccMode(device_t *device, int *current, int *pending) {
