@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from repro_env.cli.reproduction_text import reproduction_document, reproduction_
 from repro_env.config.comparison import canonical_comparison
 from repro_env.errors import ConfigError, UsageError
 from repro_env.image.store import Store
+from repro_env.record.bundle import is_bundle, open_bundle
 from repro_env.record.runs import Run, list_runs
 from repro_env.verify.demand import check_allowed
 
@@ -70,10 +72,12 @@ def command(
         upstream=upstream,
         comparisons=_comparisons(compare),
     )
-    chosen = _all_steps() if everything else [wanted_run(text) for text in (*runs, *records)] or [_last()]
     results: list[Reproduction] = []
-    with reporter(quiet=as_json) as report, _stdout_for_the_document(as_json):
-        reproducer = Reproducer(_home(chosen[0]), Store(store_root()), report, wishes)
+    with contextlib.ExitStack() as stack:
+        chosen, beside = _wanted(stack, runs, records, everything=everything)
+        report = stack.enter_context(reporter(quiet=as_json))
+        stack.enter_context(_stdout_for_the_document(as_json))
+        reproducer = Reproducer(_home(chosen[0]), Store(store_root()), report, wishes, beside)
         for run in chosen:
             for result in reproducer.reproduce(run):
                 results.append(result)
@@ -84,7 +88,25 @@ def command(
         context.exit(DIFFERENT)
 
 
-def _all_steps() -> Sequence[Run]:
+def _wanted(
+    stack: contextlib.ExitStack, runs: Sequence[str], records: Sequence[str], *, everything: bool
+) -> tuple[list[Run], list[Run]]:
+    """Return the runs to repeat, and those that came along with them in a bundle."""
+    if everything:
+        return _all_steps(), []
+    chosen, beside = [wanted_run(text) for text in runs], []
+    for place in records:
+        if is_bundle(place):
+            directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="repro-")))
+            first, *others = open_bundle(Path(place), directory)
+            chosen.append(first)
+            beside += others
+        else:
+            chosen.append(wanted_run(str(Path(place).absolute())))
+    return chosen or [_last()], beside
+
+
+def _all_steps() -> list[Run]:
     """Return the last successful run of each step, those first that others take something from."""
     workspace = open_workspace()
     runs = list_runs(workspace.root)

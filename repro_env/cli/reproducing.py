@@ -96,7 +96,11 @@ class _Restored:
 class Reproducer:
     """Repeats runs of one project, `home`, which keeps the new runs and none of whose files is touched."""
 
-    def __init__(self, home: Path, store: Store, report: Reporter, wishes: Wishes) -> None:
+    def __init__(
+        self, home: Path, store: Store, report: Reporter, wishes: Wishes, beside: Sequence[KeptRun] = ()
+    ) -> None:
+        """`beside` are runs of elsewhere that others may need the outputs of."""
+        self._beside = {run.record.id: run for run in beside}
         self._home, self._store, self._report, self._wishes = home, store, report, wishes
         self._shelf = Shelf(home, list_runs(home), report)
         self._waiting: set[str] = set()
@@ -121,12 +125,18 @@ class Reproducer:
             yield self._repeat(found, restored, recovered)
 
     def _upstream(self, maker: str, run: str) -> Iterator[Reproduction]:
-        known = next((record for record in self._shelf.runs.records if record.id == maker), None)
-        if known is None or maker in self._waiting:
+        own = {record.id: record for record in self._shelf.runs.records}
+        if maker in own:
+            known = KeptRun(directory=self._shelf.run_directory(maker), record=own[maker])
+        elif maker in self._beside:
+            known = self._beside[maker]
+        else:
             why = f"run {run} takes what it made, and that is gone, too"
             raise RestoreError(f"the record of run {maker} is gone", why, "put its directory back below .repro/runs")
+        if maker in self._waiting:
+            raise RestoreError(f"run {maker} takes its own output", "its records stand in a circle")
         self._waiting.add(maker)
-        yield from self.reproduce(KeptRun(directory=self._shelf.run_directory(maker), record=known))
+        yield from self.reproduce(known)
 
     def _repeat(self, found: KeptRun, restored: _Restored, recovered: Recovered) -> Reproduction:
         record, began = found.record, time.monotonic()

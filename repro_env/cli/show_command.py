@@ -46,7 +46,13 @@ FORMATS: Mapping[str, Callable[[Shown], str]] = {"text": _text, "json": _json, "
 @click.argument("run", default="last")
 @click.option("--json", "as_json", is_flag=True, help="Print the record: an in-toto statement, as it is on disk.")
 @click.option("--html", "page", type=click.Path(path_type=Path), metavar="FILE", help="Write one self-contained page.")
-def command(*, run: str, as_json: bool, page: Path | None) -> None:
+@click.option(
+    "--bundle",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write a tar with what `repro reproduce --from` needs of it elsewhere.",
+)
+def command(*, run: str, as_json: bool, page: Path | None, bundle: Path | None) -> None:
     """Show one run: what ran, from what, what it made, how it went, and its lineage up to the raw data.
 
     RUN is a run's id or the beginning of it, `last` (which is also what is shown without it), a step, for its last run,
@@ -54,7 +60,13 @@ def command(*, run: str, as_json: bool, page: Path | None) -> None:
     """
     found = wanted_run(run)
     shown = Shown(run=found, lineage=lineage(found.record, runs_around(found).records))
-    if page is not None:
+    if bundle is not None:
+        from repro_env.record.bundle import write_bundle  # noqa: PLC0415 - only for a bundle
+
+        beside = [Run(directory=found.directory.parent / one.id, record=one) for one in shown.lineage.runs.values()]
+        write_bundle(found, [one for one in beside if one.record != found.record], bundle)
+        click.echo(f"wrote {bundle}")
+    elif page is not None:
         write_atomically(page, FORMATS["html"](shown).encode())
         click.echo(f"wrote {page}")
     else:
