@@ -13,10 +13,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, BinaryIO
 
+from repro_env.image.cuda_compat import is_compat, newest_compat, read_compat
 from repro_env.image.store import Store
+from repro_env.lock.cuda import CudaCompat
 from repro_env.values import Digest, Platform
 
-_KIND = "image-facts-1"
+_KIND = "image-facts-2"
 _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _WHITEOUT, _OPAQUE = ".wh.", ".wh..wh..opq"
 
@@ -34,22 +36,30 @@ _CHUNK = 1 << 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerFacts:
-    """What one layer adds and removes: by path, versions of glibc and of Python, and the targets of links."""
+    """What one layer adds and removes: by path, versions of glibc and of Python, and the targets of links.
+
+    `compat` is what libraries for older NVIDIA drivers say of themselves.
+    """
 
     glibc: Mapping[str, str] = field(default_factory=dict)
     python: Mapping[str, str] = field(default_factory=dict)  # "" for a program whose library knows its version
     links: Mapping[str, str] = field(default_factory=dict)
+    compat: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     removed: Sequence[str] = ()
     emptied: Sequence[str] = ()  # directories of which nothing from below is left
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageFacts:
-    """What an image has: empty texts for what it has not. `interpreter` is a path, `python` its full version."""
+    """What an image has: empty texts for what it has not. `interpreter` is a path, `python` its full version.
+
+    `compat` is its package for older NVIDIA drivers, None without one.
+    """
 
     glibc: str = ""
     python: str = ""
     interpreter: str = ""
+    compat: CudaCompat | None = None
 
 
 def recall_facts(store: Store, digest: Digest) -> LayerFacts | None:
@@ -71,6 +81,7 @@ def read_facts(stream: BinaryIO) -> LayerFacts:
     glibc: dict[str, str] = {}
     python: dict[str, str] = {}
     links: dict[str, str] = {}
+    compat: dict[str, dict[str, str]] = {}
     removed: list[str] = []
     emptied: list[str] = []
     with tarfile.open(fileobj=stream, mode="r|") as archive:
@@ -86,10 +97,12 @@ def read_facts(stream: BinaryIO) -> LayerFacts:
             elif entry.isreg() and (content := archive.extractfile(entry)) is not None:
                 if _LIBC.match(path):
                     glibc[path] = _find(content, _GLIBC_TEXT)
+                elif is_compat(path):
+                    compat[path] = read_compat(path, content)
                 elif match := _PROGRAM.match(path) or _LIBRARY.match(path):
                     python[path] = _python_version(content, match["minor"])
             archive.members.clear()  # type: ignore[attr-defined]  # it keeps every entry it has passed
-    return LayerFacts(glibc=glibc, python=python, links=links, removed=removed, emptied=emptied)
+    return LayerFacts(glibc=glibc, python=python, links=links, compat=compat, removed=removed, emptied=emptied)
 
 
 def image_facts(layers: Iterable[LayerFacts], env: Mapping[str, str], platform: Platform) -> ImageFacts:
@@ -97,18 +110,23 @@ def image_facts(layers: Iterable[LayerFacts], env: Mapping[str, str], platform: 
     glibc: dict[str, str] = {}
     python: dict[str, str] = {}
     links: dict[str, str] = {}
+    compat: dict[str, Mapping[str, str]] = {}
+    everything: tuple[dict[str, Any], ...] = (glibc, python, links, compat)
     for layer in layers:
-        for known in (glibc, python, links):
+        for known in everything:
             for path in [path for path in known if _is_gone(path, layer)]:
                 del known[path]
-        for path in (*layer.glibc, *layer.python, *layer.links):
-            for known in (glibc, python, links):
+        for path in (*layer.glibc, *layer.python, *layer.links, *layer.compat):
+            for known in everything:
                 known.pop(path, None)
         glibc |= layer.glibc
         python |= layer.python
         links |= layer.links
+        compat |= layer.compat
     interpreter, version = _interpreter(python, links, env.get("PATH") or _SYSTEM_PATH)
-    return ImageFacts(glibc=_native(glibc, platform), python=version, interpreter=interpreter)
+    return ImageFacts(
+        glibc=_native(glibc, platform), python=version, interpreter=interpreter, compat=newest_compat(compat)
+    )
 
 
 def _is_gone(path: str, layer: LayerFacts) -> bool:

@@ -74,6 +74,24 @@ class CudaLibrary:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CudaCompat:
+    """A forward-compatibility package of a base: it brings CUDA `cuda`, `13.1`, to older drivers of data-centre GPUs.
+
+    `driver` is the version of its libraries, which stand in `path`; `branches` are the major versions of the drivers
+    that it is for, none where it does not say.
+    """
+
+    cuda: str
+    driver: str
+    branches: tuple[int, ...] = ()
+    path: str = ""
+
+    def bridges(self, driver: str) -> bool:
+        """Whether it is for a driver, which has to be older than its own libraries."""
+        return bool(driver) and version(driver)[0] in self.branches and version(driver) < version(self.driver)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CudaFacts:
     """The CUDA runtime that a step brings along.
 
@@ -144,6 +162,12 @@ def cuda_words(facts: CudaFacts | None) -> dict[str, str]:
         libraries.setdefault(library.name, []).append(library.version)
     words.update((name, " and ".join(versions)) for name, versions in libraries.items())
     return {name: text for name, text in words.items() if text}
+
+
+def compat_words(compat: CudaCompat) -> str:
+    """Return a forward-compatibility package for people."""
+    branches = ", ".join(map(str, compat.branches)) or "drivers it does not name"
+    return f"CUDA {compat.cuda} for {branches}"
 
 
 def _of_packages(packages: Iterable[tuple[str, str]]) -> Iterator[_Candidate]:

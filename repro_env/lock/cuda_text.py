@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from repro_env.config.versions import version
 from repro_env.lock import toml_text as toml
-from repro_env.lock.cuda import CudaFacts, CudaLibrary
+from repro_env.lock.cuda import CudaCompat, CudaFacts, CudaLibrary
 from repro_env.lock.fields import Fields
 
 
@@ -40,6 +40,35 @@ def read_cuda(environment: Fields) -> CudaFacts | None:
     )
     fields.done()
     return facts
+
+
+def compat_lines(compat: CudaCompat) -> Iterator[str]:
+    """Yield the line of a base that says its forward-compatibility package."""
+    branches = " ".join(map(str, compat.branches))
+    values = {"cuda": compat.cuda, "driver": compat.driver, "branches": branches, "path": compat.path}
+    yield f"compat = {toml.inline({key: text for key, text in values.items() if text})}"
+
+
+def read_compat(root: Fields) -> CudaCompat | None:
+    """Take the forward-compatibility package of a base. Errors: `InvalidLockError`."""
+    if not root.has("compat"):
+        return None
+    fields = root.table("compat")
+    compat = CudaCompat(
+        cuda=fields.parsed("cuda", _version),
+        driver=fields.parsed("driver", _version),
+        branches=fields.parsed("branches", _branches) if fields.has("branches") else (),
+        path=fields.text("path") if fields.has("path") else "",
+    )
+    fields.done()
+    return compat
+
+
+def _branches(text: str) -> tuple[int, ...]:
+    numbers = text.split(" ")
+    if not all(number.isdecimal() and number.isascii() for number in numbers):
+        raise ValueError(f"expected major versions of drivers such as 535 550, found {text!r}")
+    return tuple(map(int, numbers))
 
 
 def _libraries(fields: Fields) -> Iterator[CudaLibrary]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from repro_env.lock.cuda import cuda_words
+from repro_env.lock.cuda import compat_words, cuda_words
 from repro_env.lock.machine import settings
 from repro_env.lock.model import (
     DebianRoot,
@@ -103,6 +103,7 @@ def _root(subject: str, before: Root, after: Root) -> Iterator[Change]:
     yield from _setting(subject, "manifest", _manifest(before), _manifest(after))
     yield from _setting(subject, "user", _user(before), _user(after))
     yield from _settings(subject, "env ", _env(before), _env(after))
+    yield from _setting(subject, "cuda-compat", _compat(before), _compat(after))
 
 
 def _dates(root: Root) -> Mapping[str, str]:
@@ -121,6 +122,10 @@ def _manifest(root: Root) -> str:
 
 def _user(root: Root) -> str:
     return root.user if isinstance(root, ImageRoot) else ""
+
+
+def _compat(root: Root) -> str:
+    return compat_words(root.compat) if isinstance(root, ImageRoot) and root.compat else ""
 
 
 def _env(root: Root) -> Mapping[str, str]:

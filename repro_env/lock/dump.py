@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
 
 from repro_env.lock import toml_text as toml
-from repro_env.lock.cuda_text import cuda_lines
+from repro_env.lock.cuda_text import compat_lines, cuda_lines
 from repro_env.lock.data import data_lines
 from repro_env.lock.gpu_code import GpuCode, gpu_code_lines
 from repro_env.lock.model import (
@@ -116,6 +116,8 @@ def _image_root(root: ImageRoot) -> Iterator[str]:
         yield f"interpreter = {toml.string(root.interpreter)}"
     if root.user:
         yield f"user = {toml.string(root.user)}"
+    if root.compat is not None:
+        yield from compat_lines(root.compat)
     yield from toml.lines(
         "layers",
         (

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from urllib.parse import unquote
 
 from repro_env.config.machine import GpuRequest, HostRequest
-from repro_env.lock.cuda import CudaFacts
+from repro_env.lock.cuda import CudaCompat, CudaFacts
 from repro_env.lock.gpu_code import GpuCode
 from repro_env.values import Digest, Platform, PythonVersion
 
@@ -74,7 +74,7 @@ class ImageRoot:
 
     `manifest` and `config` are digests; `env` and `user` what the config says. `glibc` decides the manylinux
     tag, and is empty for an image without it. `python` is the full version of the image's own interpreter, which is at
-    `interpreter`; both are empty where it has none.
+    `interpreter`; both are empty where it has none. `compat` is its package for older NVIDIA drivers.
     """
 
     manifest: Digest
@@ -85,6 +85,7 @@ class ImageRoot:
     interpreter: str = ""
     user: str = ""
     env: Mapping[str, str] = field(default_factory=dict)
+    compat: CudaCompat | None = None
 
     @property
     def cuda(self) -> Mapping[str, str]:

@@ -15,7 +15,7 @@ from repro_env.config.torch import torch_backend
 from repro_env.errors import LockError, Problem
 from repro_env.lock import words
 from repro_env.lock.canonical import read_canonical
-from repro_env.lock.cuda_text import read_cuda
+from repro_env.lock.cuda_text import read_compat, read_cuda
 from repro_env.lock.data import read_data
 from repro_env.lock.fields import Fields, InvalidLockError
 from repro_env.lock.machine import read_gpu, read_host
@@ -131,6 +131,7 @@ def _image_root(fields: Fields) -> ImageRoot:
         interpreter=fields.parsed("interpreter", words.absolute) if fields.has("interpreter") else "",
         user=fields.text("user") if fields.has("user") else "",
         env=fields.text_map("env", check_name=words.env_name, check=checks.word) if fields.has("env") else {},
+        compat=read_compat(fields),
     )
     if bool(root.python) != bool(root.interpreter):
         raise fields.fail("interpreter", "stands where python is not empty, and only there")

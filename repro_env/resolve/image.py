@@ -91,6 +91,7 @@ class ImageResolver:
             layers=layers,
             user=user,
             env=env,
+            compat=found.compat,
         )
 
     def _facts(

@@ -5,18 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from repro_env.config.machine import GpuRequest, name_matches
-from repro_env.lock.cuda import CudaFacts
-from repro_env.lock.cuda_drivers import Service, floor_of, serves, shipped_with
+from repro_env.lock.cuda import CudaCompat, CudaFacts
 from repro_env.sizes import format_size
+from repro_env.verify.cuda_check import check_cuda
 from repro_env.verify.facts import Facts, Gpu
 from repro_env.verify.findings import Finding, met, not_met, unknown
 
 _NEAR = 0.9  # of a memory size: near enough that a marketing size may have been meant
-_DATA_CENTRE = ("nvidia", "tesla")
 
 
-def check_gpu(asked: GpuRequest, runtime: CudaFacts | None, facts: Facts) -> Iterator[Finding]:
-    """Yield a finding for everything that is asked of the GPUs; for one alone where there is no driver."""
+def check_gpu(
+    asked: GpuRequest, runtime: CudaFacts | None, facts: Facts, compat: CudaCompat | None = None
+) -> Iterator[Finding]:
+    """Yield a finding for everything that is asked of the GPUs; for one alone where there is no driver.
+
+    `runtime` is the CUDA that the step brings along, and `compat` what its base has for older drivers.
+    """
     if facts.no_driver:
         hint = "run the step where a GPU and its driver are, or start the container with its GPUs"
         yield not_met("gpu", "NVIDIA's driver", "no NVIDIA driver", facts.no_driver, hint)
@@ -27,7 +31,7 @@ def check_gpu(asked: GpuRequest, runtime: CudaFacts | None, facts: Facts) -> Ite
     if asked.driver:
         yield _driver(asked, facts)
     if runtime is not None:
-        yield _cuda(runtime, facts)
+        yield check_cuda(runtime, facts, compat)
     if usable:
         yield from _devices(asked, usable)
         yield from _links(asked, usable)
@@ -59,33 +63,6 @@ def _driver(asked: GpuRequest, facts: Facts) -> Finding:
     if asked.driver.accepts(facts.driver):
         return met("driver", needed, facts.driver)
     return not_met("driver", needed, facts.driver, hint="install a driver in that range on this machine")
-
-
-def _cuda(runtime: CudaFacts, facts: Facts) -> Finding:
-    floor, shipped = floor_of(runtime.runtime), shipped_with(runtime.runtime)
-    needed = f"a driver for CUDA {runtime.runtime}" + (f": {floor} or newer" if floor else "")
-    found = f"{facts.driver or 'unknown'}" + (f", which is for CUDA {facts.cuda}" if facts.cuda else "")
-    source = f"CUDA {runtime.runtime} comes from {runtime.origin}"
-    if runtime.others:
-        source += f" (others: {', '.join(runtime.others)})"
-    service = serves(runtime.runtime, driver=facts.driver, newest=facts.cuda)
-    if service is Service.WHOLE:
-        return met("cuda", needed, found, source)
-    if service is Service.MINOR:
-        all_of_it = f"; driver {shipped} has all" if shipped else ""
-        limit = "it runs what is compiled for its GPU; newer PTX fails with error 222, newer functions with error 36"
-        return met("cuda", needed, found, f"{source}; {limit}{all_of_it}")
-    if service is Service.UNKNOWN:
-        return unknown(
-            "cuda", needed, f"{source}, and this program has no driver floor for that", "allow it if it runs"
-        )
-    hint = f"update the driver to {floor} or newer, or lock packages made for CUDA {facts.cuda or 'it'}"
-    if any(gpu.brand.lower() in _DATA_CENTRE for gpu in facts.gpus):
-        package = f"cuda-compat-{runtime.runtime.replace('.', '-')}"
-        hint += f"; on data-centre GPUs {package} in the base may bridge it, with --allow cuda"
-    return not_met(
-        "cuda", needed, found, f"{source}; programs fail with error 35, driver version is insufficient", hint
-    )
 
 
 def _devices(asked: GpuRequest, gpus: Sequence[Gpu]) -> Iterator[Finding]:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from repro_env.config.machine import GpuRequest, HostRequest
 from repro_env.config.versions import VersionRange
-from repro_env.lock.cuda import CudaFacts, CudaLibrary
+from repro_env.lock.cuda import CudaCompat, CudaFacts, CudaLibrary
 from repro_env.portable import dataclass
-from repro_env.verify.door import Door, count, flag, items
+from repro_env.verify.cuda_check import is_bridged
+from repro_env.verify.door import Door, count, flag, indices, items
 from repro_env.verify.facts import Facts
 from repro_env.verify.findings import NAMES, Finding, met, not_met
 from repro_env.verify.gpu_checks import check_gpu
@@ -43,6 +44,7 @@ class Needs:
     gpu: GpuRequest | None = None
     host: HostRequest | None = None
     cuda: CudaFacts | None = None
+    compat: CudaCompat | None = None
     require: Mapping[str, str] = field(default_factory=dict)
     libraries: tuple[Library, ...] | None = None
 
@@ -60,6 +62,7 @@ class Needs:
             "gpu": None if self.gpu is None else self.gpu.to_dict(),
             "host": None if self.host is None else self.host.to_dict(),
             "cuda": None if self.cuda is None else asdict(self.cuda),
+            "compat": None if self.compat is None else asdict(self.compat),
             "require": dict(self.require) or None,
             "libraries": None if self.libraries is None else [asdict(one) for one in self.libraries],
         }
@@ -81,6 +84,7 @@ class Needs:
             gpu=door.maybe("gpu", _gpu),
             host=door.maybe("host", _host),
             cuda=door.maybe("cuda", _cuda),
+            compat=door.maybe("compat", _compat),
             require=door.mapping("require"),
             libraries=None if libraries is None else tuple(map(Library.from_dict, libraries)),
         )
@@ -99,9 +103,10 @@ def _findings(needs: Needs, facts: Facts) -> Iterator[Finding]:
         return
     yield met("platform", needs.platform, needs.platform)
     if needs.gpu is not None:
-        yield from check_gpu(needs.gpu, needs.cuda, facts)
+        yield from check_gpu(needs.gpu, needs.cuda, facts, needs.compat)
         if not facts.no_driver:
-            yield from check_kernels(needs.libraries or (), facts)
+            bridge = needs.compat if needs.compat is not None and is_bridged(needs.compat, facts) else None
+            yield from check_kernels(needs.libraries or (), facts, bridge.cuda if bridge else "")
             yield from check_require(needs.require, facts)
     if needs.host is not None:
         yield from check_host(needs.host, facts.host)
@@ -151,6 +156,13 @@ def _cuda(values: object) -> CudaFacts:
         whole_driver=door.version("whole_driver"),
         libraries=tuple(map(_cuda_library, door.maybe("libraries", items) or ())),
     )
+
+
+def _compat(values: object) -> CudaCompat:
+    door = Door(values, "compat")
+    branches = door.maybe("branches", indices) or ()
+    driver, cuda = door.version("driver"), door.version("cuda")
+    return CudaCompat(cuda=cuda or "0", driver=driver or "0", branches=branches, path=door.text("path"))
 
 
 def _cuda_library(values: object) -> CudaLibrary:

@@ -28,6 +28,7 @@ MODULES = (
     "sizes.py",
     "verify/__init__.py",
     "verify/collect.py",
+    "verify/cuda_check.py",
     "verify/door.py",
     "verify/entry.py",
     "verify/facts.py",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from repro_env.lock.model import Environment, Lock, LockedStep
+from repro_env.lock.model import Environment, ImageRoot, Lock, LockedStep
 from repro_env.values import Platform
 from repro_env.verify.kernels import Library
 from repro_env.verify.needs import Needs
@@ -26,6 +26,7 @@ def needs_of(lock: Lock, step: LockedStep, platform: Platform, *, built: bool = 
         gpu=step.gpu,
         host=step.host,
         cuda=cuda_of(environment, root),
+        compat=root.compat if isinstance(root, ImageRoot) else None,
         require=image_requirements(root),
         libraries=_libraries(lock, environment) if built or environment.image else None,
     )

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import locks
 
+from repro_env.lock.cuda import CudaCompat
 from repro_env.lock.diff import diff, diff_lines
 from repro_env.lock.dump import dump_lock
 from repro_env.lock.model import Lock
@@ -53,7 +54,8 @@ def test_what_changed_in_an_image_base(golden: Golden) -> None:
     before = Lock(project="x", inputs={}, bases={"cuda": locks.image_base()}, steps={}, data={})
     base, root = locks.image_base(), locks.image_root()
     env = {**root.env, "CUDA_VERSION": "12.9.0", "NEW": "1"}
-    root = replace(root, manifest=locks.digest("other"), env=env, user="", glibc="2.40")
+    compat = CudaCompat(cuda="12.9", driver="575.57.08", branches=(535, 550), path="/usr/local/cuda-12.9/compat")
+    root = replace(root, manifest=locks.digest("other"), env=env, user="", glibc="2.40", compat=compat)
     base = replace(base, image="nvcr.io/nvidia/cuda:12.9.0", roots={locks.AMD64: root})
     golden("lock/changed-image.txt", "\n".join(diff_lines(diff(before, replace(before, bases={"cuda": base})))) + "\n")
 

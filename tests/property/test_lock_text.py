@@ -18,7 +18,7 @@ from repro_env.config.machine import GpuRequest, HostRequest
 from repro_env.config.versions import VersionRange
 from repro_env.errors import LockError
 from repro_env.lock.canonical import read_canonical
-from repro_env.lock.cuda import CudaFacts, CudaLibrary
+from repro_env.lock.cuda import CudaCompat, CudaFacts, CudaLibrary
 from repro_env.lock.determinism import SETTINGS
 from repro_env.lock.dump import dump_lock
 from repro_env.lock.gpu_code import GpuCode, sorted_amd, sorted_ptx, sorted_sass
@@ -92,6 +92,14 @@ roots = st.builds(
 )
 
 
+cuda_versions = st.from_regex(r"[1-9][0-9]?\.[0-9](\.[0-9]{2})?", fullmatch=True)
+compats = st.builds(
+    CudaCompat,
+    cuda=cuda_versions,
+    driver=cuda_versions,
+    branches=st.lists(st.integers(1, 999), max_size=3).map(tuple),
+    path=texts,
+)
 image_roots = st.builds(
     ImageRoot,
     manifest=digests,
@@ -103,11 +111,11 @@ image_roots = st.builds(
         st.builds(ImageLayer, media_type=texts, digest=digests, size=sizes, diff_id=digests), max_size=3
     ).map(tuple),
     user=texts,
+    compat=st.none() | compats,
     env=st.dictionaries(strings.filter(lambda name: bool(name) and "=" not in name), strings, max_size=3),
 )
 
 
-cuda_versions = st.from_regex(r"[1-9][0-9]?\.[0-9](\.[0-9]{2})?", fullmatch=True)
 cuda = st.builds(
     CudaFacts,
     runtime=cuda_versions,
