@@ -103,8 +103,9 @@ def _parameters(before: Evidence, after: Evidence) -> Iterator[Difference]:
         yield from setting("parameters", new.step, "arguments", shlex.join(old.arguments), shlex.join(new.arguments))
     yield from settings("parameters", new.step, old.variables, new.variables)
     if old.runtime == new.runtime:
-        names = set(old.environment) - set(old.variables), set(new.environment) - set(new.variables)
-        gone, came = (", ".join(sorted(some)) for some in (names[0] - names[1], names[1] - names[0]))
+        declared = {*old.variables, *new.variables}
+        gone = ", ".join(sorted({*old.environment} - {*new.environment} - declared))
+        came = ", ".join(sorted({*new.environment} - {*old.environment} - declared))
         yield from setting("parameters", new.step, "variables of the environment", gone, came)
 
 

@@ -79,7 +79,7 @@ def _outcome(record: RunRecord, zone: tzinfo | None) -> Iterator[tuple[str, str 
     if record.log:
         yield "log", f"{format_size(record.log.size)}, {_short(record.log.digest)}"
     if record.kept:
-        yield "what it wrote", Cell(text=f"is kept in {record.kept}", tone="doubt")
+        yield "what it wrote", Cell(text=f"is kept in {record.kept}, beside the record", tone="doubt")
     if record.reproduces:
         yield "repeats", _code(record.reproduces, record.reproduces)
     for mark in marks(record):

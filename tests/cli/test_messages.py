@@ -17,7 +17,9 @@ def project(tmp_path: Path) -> OnDisk:
     return two_steps(tmp_path)
 
 
-@pytest.mark.parametrize("command", ["", "lock", "build", "verify", "exec", "status", "facts", "demo"])
+@pytest.mark.parametrize(
+    "command", ["", "lock", "build", "verify", "exec", "runs", "show", "diff", "status", "facts", "demo"]
+)
 def test_help(command: str, tmp_path: Path, golden: Golden) -> None:
     words = [command, "--help"] if command else ["--help"]
     golden(f"help-{command or 'repro'}.txt", str(OnDisk(tmp_path).repro(*words)))

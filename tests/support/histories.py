@@ -31,17 +31,20 @@ HOST = HostFacts(
 )
 
 
+def _digest(text: str) -> Digest:
+    return Digest.of(text.encode(errors="surrogatepass"))  # names may hold bytes that are no UTF-8
+
+
 def data(name: str, content: str = "") -> RecordedInput:
     """Return an input that no run made."""
-    digest = Digest.of((content or name).encode())
-    return RecordedInput(name=name, kind="file", digest=digest, files=1, size=len(content or name))
+    return RecordedInput(name=name, kind="file", digest=_digest(content or name), files=1, size=len(content or name))
 
 
 def output(name: str, content: str = "", **changes: Any) -> RecordedOutput:
     """Return an output with this content."""
     text = content or name
     known = {"path": f"build/{name}.csv", "kind": "file", "files": 1, "size": len(text)}
-    return RecordedOutput(name=name, digest=Digest.of(text.encode()), **{**known, **changes})
+    return RecordedOutput(name=name, digest=_digest(text), **{**known, **changes})
 
 
 def taken(record: RunRecord, name: str = "") -> RecordedInput:
@@ -72,8 +75,8 @@ def ran(step: str, number: int = 0, **changes: Any) -> RunRecord:
         "exit_status": 0,
         "environment": ("HOME", "LANG", "PATH"),
         "lock": Digest.of(b"lock"),
-        "image": Digest.of(f"image of {step}".encode()),
-        "environment_image": Digest.of(f"environment of {step}".encode()),
+        "image": _digest(f"image of {step}"),
+        "environment_image": _digest(f"environment of {step}"),
         "host": HOST,
         "git": GitState(commit="1f" * 20, dirty=False, branch="main"),
         "resources": Resources(wall_seconds=4.5, cpu_seconds=8.25, peak_memory=2**28),
