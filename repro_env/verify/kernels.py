@@ -189,14 +189,14 @@ def _is_excused(library: Library, gpu: Gpu, fits: dict[Library, Fit]) -> bool:
 
 def _finding(library: Library, lacking: Sequence[Library], found: Fit, gpu: Gpu, driver: Driver) -> Finding:
     """Return the finding of a package: `library` is what is told of, of all that are `lacking`."""
-    needed = f"code for compute capability {gpu.compute_capability} ({gpu.label}) in {library.package}"
+    needed = f"code for compute capability {gpu.compute_capability} in {library.package}"
     more = f", and {len(lacking) - 1} more" if len(lacking) > 1 else ""
     carried = f"{library.name} with {library.carried}{more}"
     if found is Fit.UNSURE:
         return unknown("kernels", needed, f"{carried}: whether the driver translates its PTX is not known")
     if found is Fit.UNTRANSLATED:
         return not_met("kernels", needed, carried, *_untranslated(library, gpu, driver))
-    why = "its kernels end with error 209, no kernel image is available for execution on the device"
+    why = f"nothing of it runs on {gpu.label}: error 209, no kernel image is available for execution on the device"
     name = library.package.partition(" ")[0]
     hint = f"use a GPU of {_suited(library)}, or a version of {name} that is built for this one"
     return not_met("kernels", needed, carried, why, hint)

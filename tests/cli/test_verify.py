@@ -12,6 +12,7 @@ import pytest
 from projects import OnDisk, two_steps
 
 from repro_env.lock.dump import dump_lock
+from repro_env.lock.gpu_code import GpuCode
 from repro_env.lock.model import Lock, Wheel
 from repro_env.record.runs import read_record
 from repro_env.values import Digest
@@ -70,6 +71,50 @@ def test_a_machine_that_will_not(project: Callable[..., OnDisk], golden: Golden)
 
 def test_a_machine_without_a_driver(project: Callable[..., OnDisk], golden: Golden) -> None:
     golden("verify-no-driver.txt", str(project("not-loaded").repro("verify", "count")))
+
+
+def built(lock: Lock) -> Lock:
+    """Return the lock as after a build that found code for GPUs in two packages of step `count`."""
+    found = {
+        "torch": GpuCode(path="torch/lib/libtorch_cuda.so", sass=("75", "80", "86", "90"), ptx=("90/8.7",)),
+        "flash-attn": GpuCode(path="flash_attn_2_cuda.so", sass=("80", "86")),
+    }
+    wheels = {
+        name: Wheel(
+            name=name,
+            version="2.7.0",
+            file=f"{name.replace('-', '_')}-2.7.0-cp311-cp311-linux_x86_64.whl",
+            url=f"https://files.example/{name}.whl",
+            sha256=Digest.of(name.encode()),
+            size=1,
+        )
+        for name in found
+    }
+    step = lock.steps["count"]
+    environments = {
+        key: replace(one, wheels=tuple(sorted((*one.wheels, *wheels.values()))), image=Digest.of(b"image"))
+        for key, one in step.environments.items()
+    }
+    steps = {**lock.steps, "count": replace(step, environments=environments)}
+    return replace(lock, steps=steps, gpu_code={wheels[name].sha256: (code,) for name, code in found.items()})
+
+
+def test_an_extension_without_code_for_the_gpu(project: Callable[..., OnDisk], golden: Golden) -> None:
+    there = project("t4", "\n[step.count.gpu]\n")
+    there.write("repro.lock", dump_lock(built(with_cuda(there.lock()))))
+    golden("verify-kernels.txt", str(there.repro("verify", "count")))
+    document = json.loads(there.repro("verify", "--json", "--allow", "kernels", "count").stdout)
+    assert document["ok"]
+    [finding] = [one for one in document["steps"]["count"]["findings"] if one["name"] == "kernels"]
+    assert (finding["status"], finding["allowed"]) == ("mismatch", True)
+
+
+def test_everything_has_code_for_the_gpu(project: Callable[..., OnDisk]) -> None:
+    there = project("a100-80gb", "\n[step.count.gpu]\n")
+    there.write("repro.lock", dump_lock(built(with_cuda(there.lock()))))
+    answer = there.repro("verify", "count")
+    assert answer.status == 0
+    assert "2 libraries of 2 packages" in answer.stdout
 
 
 def test_the_same_as_json(project: Callable[..., OnDisk]) -> None:
