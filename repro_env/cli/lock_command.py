@@ -19,7 +19,7 @@ def command(*, check: bool, upgrade: bool, packages: tuple[str, ...], data: tupl
     Pins that still satisfy what is asked for are kept; a step that did not change is not resolved again.
     """
     if check:
-        from repro_env.cli.checking import check_lock  # noqa: PLC0415 - not for --help
+        from repro_env.cli.lock_check import check_lock  # noqa: PLC0415 - not for --help
 
         click.echo(check_lock(as_json=as_json))
     else:

@@ -90,7 +90,7 @@ def _silence() -> None:
 
 def _run(arguments: list[str]) -> int:
     if arguments == _CHECK:
-        from repro_env.cli.checking import check_lock  # noqa: PLC0415 - instead of click
+        from repro_env.cli.lock_check import check_lock  # noqa: PLC0415 - instead of click
 
         print(check_lock())
         return 0

@@ -28,6 +28,11 @@ def replace_by_a_copy(path: Path) -> None:
     os.replace(path.with_name("copy"), path)
 
 
+def replace_by_a_pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -39,7 +44,7 @@ def replace_by_a_copy(path: Path) -> None:
         lambda path: path.unlink(),
         lambda path: path.rename(path.with_name("renamed")),
         lambda path: path.with_name("new").write_text("new"),
-        lambda path: (path.unlink(), os.mkfifo(path)),
+        replace_by_a_pipe,
         lambda path: (path.unlink(), path.symlink_to("a-b")),
     ],
     ids=["content", "same content again", "forged", "replaced", "executable", "gone", "renamed", "new", "pipe", "link"],
