@@ -18,8 +18,9 @@ from typing import Any
 
 from repro_env.edges import child
 from repro_env.edges.child import Ended
+from repro_env.edges.engine import Engine, EngineRefusedError, frames
 from repro_env.edges.report import Reporter
-from repro_env.image.docker_engine import connect, engine_errors, engine_host, load_image
+from repro_env.image.docker_engine import engine_errors, engine_host, load_image
 from repro_env.image.store import Store
 from repro_env.lock.places import IMAGE_ROOTS, Roots
 from repro_env.run import cdi
@@ -167,9 +168,7 @@ class Docker:
 
     def pass_gpus(self, grant: GpuGrant) -> Passing | Unavailable:
         """Return the devices by CDI, else by the engine's NVIDIA runtime, else as nodes and the driver's files."""
-        what, host = "the Docker engine does not tell what it can do", engine_host(self._environ)
-        with engine_errors(what), contextlib.closing(connect(host)) as api:
-            info = api.info()
+        info = Engine(engine_host(self._environ)).ask("GET", "/info")
         described = cdi.described(map(Path, info.get("CDISpecDirs") or ()))
         hook = shutil.which("nvidia-container-runtime-hook", path=_HOOK_PATH) is not None
         found = engine_passing(grant, info, described, hook=hook)
@@ -182,64 +181,49 @@ class Docker:
     def run(self, plan: RunPlan, *, log: Path | None) -> Ended:
         """Run the plan in a container that is removed at its end, or when this process dies."""
         assert plan.image is not None, "docker needs the step image"
-        host, what = engine_host(self._environ), f"the Docker engine could not run step {plan.step.name}"
-        with engine_errors(what), contextlib.closing(connect(host)) as api:
-            identity = load_image(api, self._store, plan.image, plan.tag, self._reporter)
-            options = docker_options(plan, identity, _user_inside(api, plan.user))
-            remove = (sys.executable, "-I", "-S", "-c", _REMOVE, host.removeprefix("unix://"))
+        engine = Engine(engine_host(self._environ))
+        with engine_errors(f"the Docker engine could not run step {plan.step.name}"):
+            identity = load_image(engine, self._store, plan.image, plan.tag, self._reporter)
+            options = docker_options(plan, identity, _user_inside(engine, plan.user))
+            remove = (sys.executable, "-I", "-S", "-c", _REMOVE, engine.host.removeprefix("unix://"))
             with child.guarded(*remove) as watch, child.output_to(log) as output:
                 watch(plan.container)
-                container = api.create_container_from_config(options, plan.container)["Id"]
+                container = engine.ask("POST", "/containers/create", {"name": plan.container}, options)["Id"]
                 try:
-                    return Ended(status=_attend(api, container, output))
+                    return Ended(status=_attend(engine, container, output))
                 finally:
-                    api.remove_container(container, force=True)
+                    engine.ask("DELETE", f"/containers/{container}", {"force": 1})
 
 
-def _user_inside(api: Any, user: User) -> User:
+def _user_inside(engine: Engine, user: User) -> User:
     """Return who the caller is inside: in an engine without root, root there is the caller here."""
-    rootless = any("rootless" in option for option in api.info().get("SecurityOptions") or ())
+    rootless = any("rootless" in option for option in engine.ask("GET", "/info").get("SecurityOptions") or ())
     return User(uid=0, gid=0) if rootless else user
 
 
-def _attend(api: Any, container: str, output: child.Output) -> int:
+def _attend(engine: Engine, container: str, output: child.Output) -> int:
     """Start the container, pass streams and signals until it ends, and return its exit status."""
-    from docker.errors import APIError  # noqa: PLC0415 - see `_connect`
 
     def kill(number: int) -> None:
-        with contextlib.suppress(APIError):  # it has ended meanwhile
-            api.kill(container, number)
+        with contextlib.suppress(EngineRefusedError):  # it has ended meanwhile
+            engine.ask("POST", f"/containers/{container}/kill", {"signal": number})
 
-    with child.receiving() as signals, _attached(api, container) as connection:
-        api.start(container)
+    with child.receiving() as signals, contextlib.closing(engine.attach(container)) as connection:
+        engine.ask("POST", f"/containers/{container}/start")
         with _copying(connection, output) as end, _feeding(connection):
             signals.deliver_until(end, kill)
-    return int(api.wait(container)["StatusCode"])
-
-
-@contextlib.contextmanager
-def _attached(api: Any, container: str) -> Iterator[socket.socket]:
-    """Give the connection that carries the container's three streams."""
-    stream = api.attach_socket(container, {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1})
-    connection: socket.socket = getattr(stream, "_sock", stream)
-    try:
-        yield connection
-    finally:
-        stream.close()
-        connection.close()
+    return int(engine.ask("POST", f"/containers/{container}/wait")["StatusCode"])
 
 
 @contextlib.contextmanager
 def _copying(connection: socket.socket, output: child.Output) -> Iterator[int]:
     """Pass the container's output on in the background; the descriptor that is given ends when the output does."""
-    from docker.utils.socket import frames_iter  # noqa: PLC0415 - see `_connect`
-
     end, finish = os.pipe()
 
     def copy() -> None:
         try:
             with contextlib.suppress(OSError):
-                for descriptor, data in frames_iter(connection, tty=False):
+                for descriptor, data in frames(connection):
                     output.write(descriptor, data)
         finally:
             os.close(finish)
