@@ -48,7 +48,8 @@ def section_lines(section: Section, paint: Paint = plain) -> Iterator[str]:
 
 def _row(row: Sequence[Cell], words: Sequence[str], widths: Sequence[int], paint: Paint) -> str:
     cells = (
-        paint(word, cell.tone) + " " * (width - len(word)) for cell, word, width in zip(row, words, widths, strict=True)
+        (paint(word, cell.tone) if word else "") + " " * (width - len(word))
+        for cell, word, width in zip(row, words, widths, strict=True)
     )
     return _GAP.join(cells)
 
