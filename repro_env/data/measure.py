@@ -29,7 +29,7 @@ class Measured:
     """A file or directory, measured.
 
     `kind` is `file`, whose digest is of its content, or `directory`, whose digest is of its manifest. `files` counts
-    files and links, `size` the bytes of the files.
+    files and links, `size` the bytes of the files. Of a directory, `selection` is what counted.
     """
 
     kind: str
@@ -37,6 +37,7 @@ class Measured:
     files: int
     size: int
     tree: Tree
+    selection: Selection = EVERYTHING
 
     def manifest(self) -> bytes:
         """Return the manifest of a directory; of a file, nothing."""
@@ -71,13 +72,13 @@ def measure(
     found = _selected(root, selection) if kind == "directory" else scan_file(root)
     known = cache.recall(root, selection.key) if cache and trust else None
     if known and _unchanged(known.tree, found):
-        return _measured(kind, known)
+        return _measured(kind, known, selection)
     tree = _read(root, found, known.tree if known else None, reporter, workers or (os.cpu_count() or 1) + 4)
     _still(root, found)
     fresh = Remembered(tree=tree, digest=_digest(kind, tree), size=tree.size)
     if cache:
         cache.remember(root, fresh, began=began, selection=selection.key)
-    return _measured(kind, fresh)
+    return _measured(kind, fresh, selection)
 
 
 def keep_manifest(directory: Path, measured: Measured) -> None:
@@ -116,8 +117,11 @@ def nothing_selected(name: str, selection: Selection) -> VerificationError:
     return VerificationError(f"of {name} nothing is left to count", listed(globs), "correct include and exclude")
 
 
-def _measured(kind: str, known: Remembered) -> Measured:
-    return Measured(kind=kind, digest=known.digest, files=len(known.tree.names), size=known.size, tree=known.tree)
+def _measured(kind: str, known: Remembered, selection: Selection) -> Measured:
+    tree = known.tree
+    return Measured(
+        kind=kind, digest=known.digest, files=len(tree.names), size=known.size, tree=tree, selection=selection
+    )
 
 
 def _unchanged(known: Tree, found: Scan) -> bool:

@@ -8,12 +8,11 @@ from pathlib import Path
 
 from repro_env.data.hashing import hash_file
 from repro_env.data.measure import Measured
-from repro_env.data.select import EVERYTHING, Selection
 from repro_env.data.tree import RECORD, is_file, scan, scan_file
 from repro_env.errors import StoreError, VerificationError
 
 
-def was_written(path: Path, before: Measured, selection: Selection = EVERYTHING) -> bool:
+def was_written(path: Path, before: Measured) -> bool:
     """Return whether a file or directory is not as it was when it was measured, told by one look at each file.
 
     A file that was written to counts even if it holds the same again, because whoever read it meanwhile may have seen
@@ -22,7 +21,7 @@ def was_written(path: Path, before: Measured, selection: Selection = EVERYTHING)
     """
     root = os.fsencode(path)
     try:
-        found = scan(root, selection) if before.kind == "directory" else scan_file(root)
+        found = scan(root, before.selection) if before.kind == "directory" else scan_file(root)
         tree = before.tree
         if found.names != tree.names:
             return True

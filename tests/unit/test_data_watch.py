@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 from datatree import make_data, of
 
+from repro_env.data.measure import measure
+from repro_env.data.select import Selection
 from repro_env.data.watch import was_written
+from repro_env.edges.report import Silent
 
 
 def rewrite(path: Path) -> None:
@@ -74,6 +77,17 @@ def test_what_does_not(change: Callable[[Path], object], tmp_path: Path) -> None
     before = of(root)
     change(root / "a.txt")
     assert not was_written(root, before)
+
+
+def test_what_is_not_selected_does_not_count(tmp_path: Path) -> None:
+    root = make_data(tmp_path / "raw")
+    before = measure(root, reporter=Silent(), selection=Selection(exclude=("a.txt", "logs")))
+    (root / "logs").mkdir()
+    (root / "logs" / "today").write_text("x")
+    (root / "a.txt").write_text("other")
+    assert not was_written(root, before)
+    (root / "a-b").write_text("other")
+    assert was_written(root, before)
 
 
 def test_a_file(tmp_path: Path) -> None:
