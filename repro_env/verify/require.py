@@ -89,14 +89,28 @@ def requirements(env: Mapping[str, str]) -> dict[str, str]:
 
 
 def check_require(env: Mapping[str, str], facts: Facts) -> Iterator[Finding]:
-    """Yield a finding for each variable of an image, against every GPU that can be seen."""
+    """Yield a finding for each variable of an image, against every GPU that can be seen.
+
+    As for the toolkit, what stands after an alternative that holds need not be readable.
+    """
     for name, text in requirements(env).items():
+        alternatives, wrong = _readable(text)
+        finding = _judge(name, alternatives, facts) if alternatives or not wrong else None
+        if wrong and (finding is None or not finding.is_met):
+            yield unknown("require", f"{name} of the base", f"{name} cannot be read: {wrong}")
+        elif finding is not None:
+            yield finding
+
+
+def _readable(text: str) -> tuple[tuple[Alternative, ...], str]:
+    """Return the alternatives before the first that cannot be read, and what is wrong with that one."""
+    found: list[Alternative] = []
+    for words in text.split():
         try:
-            alternatives = parse_require(text)
+            found += parse_require(words)
         except ValueError as error:
-            yield unknown("require", f"{name} of the base", f"{name} cannot be read: {error}")
-            continue
-        yield _judge(name, alternatives, facts)
+            return tuple(found), str(error)
+    return tuple(found), ""
 
 
 def _judge(name: str, alternatives: tuple[Alternative, ...], facts: Facts) -> Finding:

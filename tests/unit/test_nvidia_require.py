@@ -58,6 +58,26 @@ def judged(text: str, facts: Facts) -> str:
         ("cuda>=new", machine(cuda="12.4", driver="550"), "unknown"),
         ("brand>=tesla", machine(cuda="12.4", driver="550"), "unknown"),
         ("cuda>=12.0", machine(cuda="", driver="550"), "mismatch"),
+        # Of the container toolkit's user guide.
+        ("cuda>=8.0", machine(cuda="8.0", driver="375.26", brand="tesla", arch="6.0"), "ok"),
+        ("cuda>=8.0", machine(cuda="7.5", driver="352.39", brand="tesla", arch="3.5"), "mismatch"),
+        ("brand=tesla,driver>=384,driver<385", machine(cuda="9.0", driver="384.81", brand="tesla"), "ok"),
+        ("brand=tesla,driver>=384,driver<385", machine(cuda="9.0", driver="384.81", brand="quadro"), "mismatch"),
+        ("brand=tesla,driver>=384,driver<385", machine(cuda="9.1", driver="387.26", brand="tesla"), "mismatch"),
+        ("arch>=5.0", machine(cuda="9.0", driver="384.81", arch="5.0"), "ok"),
+        ("arch>=5.0", machine(cuda="9.0", driver="384.81", arch="3.7"), "mismatch"),
+        # Of its tests, dsl.c and constraints/factory_test.go: what is empty holds, the first that holds ends it.
+        ("cuda<13.6  cuda>=11.6,arch=5.3", machine(cuda="14.0", driver="700", arch="5.3"), "ok"),
+        ("cuda<13.6 cuda>=11.6,arch=5.3", machine(cuda="14.0", driver="700", arch="7.0"), "mismatch"),
+        (",", machine(cuda="12.4", driver="550"), "ok"),
+        ("cuda>=13,", machine(cuda="12.4", driver="550"), "mismatch"),
+        (" cuda>=12 ", machine(cuda="12.4", driver="550"), "ok"),
+        ("cuda>=12 notvalid", machine(cuda="12.4", driver="550"), "ok"),
+        ("cuda>=13 notvalid", machine(cuda="12.4", driver="550"), "unknown"),
+        ("notvalid cuda>=12", machine(cuda="12.4", driver="550"), "unknown"),
+        ("cuda>=12 foo=bar", machine(cuda="12.4", driver="550"), "ok"),
+        ("cuda=foo", machine(cuda="12.4", driver="550"), "unknown"),
+        ("cuda>=", machine(cuda="12.4", driver="550"), "unknown"),
     ],
 )
 def test_who_satisfies_what(text: str, facts: Facts, expected: str) -> None:
