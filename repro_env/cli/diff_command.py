@@ -68,6 +68,14 @@ def command(context: click.Context, *, sides: tuple[str, ...], exit_code: bool, 
         context.exit(DIFFERS)
 
 
+def two_locks(words: tuple[str, ...]) -> tuple[Lock, Lock]:
+    """Return the two locks that a person named, with what was left out filled in. Errors: `UsageError`, `LockError`."""
+    if len(words) > 2:  # noqa: PLR2004 - A and B
+        raise UsageError(f"two sides can be compared, not {len(words)}", hint="name two commits, runs or files")
+    before, after = (_lock_of(side) for side in _sides(words))
+    return before.parse(), after.parse()
+
+
 def _color() -> bool | None:
     return False if "NO_COLOR" in os.environ else None
 

@@ -20,6 +20,7 @@ _COMMANDS = {
     "show": "Show one run: what ran, from what, what it made, its lineage.",
     "reproduce": "Run again what was run, and compare what it makes.",
     "diff": "Tell what changed between two locks, commits or runs, cause first.",
+    "data": "Compare data with the lock, pull it, verify it.",
     "status": "Show what is locked, built, run and stale.",
     "facts": "Print what this machine is: driver, GPUs, host.",
     "demo": "Lock, build and run a small real pipeline.",

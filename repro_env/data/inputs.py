@@ -114,13 +114,24 @@ class DataInputs:
         placing.place(content.entries, content.kind, self._root / locked.path, known=found)
         return Pulled(name=locked.name, path=locked.path, files=len(content.entries), size=content.size, placed=True)
 
+    def notes(self, locked: LockedData) -> tuple[str, ...]:
+        """Return what a person should know of data that is not what the lock pins."""
+        found = self._measured(locked)
+        pointers = lfs.pointers_in(self._root / locked.path, found.tree) if found is not None else {}
+        if not pointers:
+            return ()
+        count = "1 file is" if len(pointers) == 1 else f"{len(pointers)} files are"
+        return (f"{count} a Git LFS pointer only: run `repro data pull {locked.name}` or `git lfs pull`",)
+
     def manifest(self, locked: LockedData) -> Mapping[str, Entry] | None:
         """Return the files that the lock pins, where a manifest of them is kept here; of a file, itself."""
         remote = Remote(
             source=self._source("path"), store=self._store(), manifests=self._manifests, report=self._report
         )
         known = remote.known(locked)
-        return known.entries if known else None
+        if known is None or known.kind == "directory":
+            return known.entries if known else None
+        return {locked.path.rpartition("/")[2]: entry for entry in known.entries.values()}
 
     def _lock_here(self, data: Data, resolved: Resolved) -> LockedData:
         """Pin what stands in its place."""

@@ -16,19 +16,26 @@ from repro_env.values import Digest, format_size
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataFinding:
-    """One data input compared with its pin. `differences` has a line a file where the pinned manifest is still kept."""
+    """One data input compared with its pin.
+
+    `pin` names what pins it in the lock, `pulled` says that it can be had again from where it came from. `differences`
+    has a line a file where the pinned manifest is still kept.
+    """
 
     name: str
     path: str
     ok: bool
     expected: str
     found: str
+    pin: str = "sha256"
+    pulled: bool = False
     differences: tuple[str, ...] = ()
 
     def __str__(self) -> str:
+        weak = f" (pinned by its {self.pin}, which is no hash of its content)" if self.pin != "sha256" else ""
         if self.ok:
-            return f"data {self.name} ({self.path}) is what the lock pins: {self.found}"
-        lines = [f"data {self.name} ({self.path})", f"  needed {self.expected}", f"  found  {self.found}"]
+            return f"data {self.name} ({self.path}) is what the lock pins: {self.found}{weak}"
+        lines = [f"data {self.name} ({self.path}){weak}", f"  needed {self.expected}", f"  found  {self.found}"]
         return "\n".join([*lines, *(f"  {line}" for line in listed(self.differences).splitlines())])
 
 
@@ -39,6 +46,8 @@ def compare(locked: LockedData, measured: Measured, *, manifests: Path | None = 
         name=locked.name,
         path=locked.path,
         ok=ok,
+        pin=locked.pin,
+        pulled=locked.source not in ("path", "file"),
         expected=_words(locked.kind, locked.digest, locked.files, locked.size),
         found=_words(measured.kind, measured.digest, measured.files, measured.size),
         differences=() if ok or manifests is None else _differences(locked.digest, measured, manifests),
@@ -50,11 +59,10 @@ def demand(findings: Sequence[DataFinding]) -> None:
     wrong = [finding for finding in findings if not finding.ok]
     if wrong:
         count = "1 data input is" if len(wrong) == 1 else f"{len(wrong)} data inputs are"
-        raise VerificationError(
-            f"{count} not what the lock pins",
-            "\n".join(map(str, wrong)),
-            "restore the data, or run `repro lock` to pin what is there now",
-        )
+        elsewhere = [finding.name for finding in wrong if finding.pulled]
+        restore = f"run `repro data pull {' '.join(elsewhere)}`" if len(elsewhere) == len(wrong) else "restore the data"
+        other = "" if elsewhere else ", or run `repro lock` to pin what is there now"
+        raise VerificationError(f"{count} not what the lock pins", "\n".join(map(str, wrong)), f"{restore}{other}")
 
 
 def _words(kind: str, digest: Digest, files: int, size: int) -> str:
