@@ -105,11 +105,11 @@ def check_require(env: Mapping[str, str], facts: Facts) -> Iterator[Finding]:
 def _readable(text: str) -> tuple[tuple[Alternative, ...], str]:
     """Return the alternatives before the first that cannot be read, and what is wrong with that one."""
     found: list[Alternative] = []
-    for words in text.split():
-        try:
+    try:
+        for words in text.split():
             found += parse_require(words)
-        except ValueError as error:
-            return tuple(found), str(error)
+    except ValueError as error:
+        return tuple(found), str(error)
     return tuple(found), ""
 
 
