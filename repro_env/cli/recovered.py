@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from repro_env.cli.inputs import Inputs, Watched, as_output
+from repro_env.cli.inputs import Inputs, Verifier, Watched, as_output
 from repro_env.cli.project import store_root
 from repro_env.data import manifest
 from repro_env.data.cache import StatCache
@@ -88,28 +88,48 @@ class Shelf:
 class Recovered:
     """The inputs of a run, for the one that repeats it: the very bytes it had, wherever they are now."""
 
-    def __init__(self, record: RunRecord, lock: Lock, shelf: Shelf, restored: Path) -> None:
-        """`restored` is the directory with the run's code, which may hold data that is kept with it."""
+    def __init__(
+        self, record: RunRecord, lock: Lock, shelf: Shelf, restored: Path, present: Verifier | None = None
+    ) -> None:
+        """`restored` is the directory with the run's code, which may hold data that is kept with it.
+
+        `present` finds inputs as they are to be now, to be used where those of then are gone.
+        """
+        self._present = present
         self._used = {one.name: one for one in record.inputs}
         self._record, self._lock, self._shelf, self._restored = record, lock, shelf, restored
 
     def verify(self, step: LockedStep) -> Inputs:
         """Return the inputs; data from elsewhere is pulled again. Errors: one `RestoreError` with each that is gone."""
-        planned, recorded, watched, gone = [], [], [], []
+        inputs, gone = [], []
         for name in step.inputs:
-            if name not in self._used:
+            found = self._find(name)
+            if found is not None:
+                inputs.append(self._one(name, found))
+            elif self._present is not None:
+                inputs.append(self._present.verify(replace(step, inputs=(name,))))
+            elif name in self._used:
+                gone.append(self._gone(self._used[name], self._declared(name)))
+            else:
                 raise RestoreError(f"run {self._record.id} records no input {name}", "its lock names one")
-            used, declared = self._used[name], self._declared(name)
-            found = self._upstream(used, declared) if used.run else self._data(used)
-            if found is None:
-                gone.append(self._gone(used, declared))
-                continue
-            planned.append(Input(name=name, declared=declared, source=found.place))
-            recorded.append(found.recorded)
-            watched.append(Watched(name=name, place=found.place, measured=found.measured))
         if gone:
             raise _inputs_gone(gone, upstream=any(used.run for used in self._used.values()))
-        return Inputs(planned=tuple(planned), recorded=tuple(recorded), watched=tuple(watched))
+        return Inputs(
+            planned=tuple(one for each in inputs for one in each.planned),
+            recorded=tuple(one for each in inputs for one in each.recorded),
+            watched=tuple(one for each in inputs for one in each.watched),
+        )
+
+    def _find(self, name: str) -> _Found | None:
+        used = self._used.get(name)
+        if used is None:
+            return None
+        return self._upstream(used, self._declared(name)) if used.run else self._data(used)
+
+    def _one(self, name: str, found: _Found) -> Inputs:
+        planned = Input(name=name, declared=self._declared(name), source=found.place)
+        watched = Watched(name=name, place=found.place, measured=found.measured)
+        return Inputs(planned=(planned,), recorded=(found.recorded,), watched=(watched,))
 
     def missing_makers(self, step: LockedStep) -> tuple[str, ...]:
         """Return the runs that made inputs which are gone."""

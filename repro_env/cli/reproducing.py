@@ -12,6 +12,7 @@ from pathlib import Path
 
 from repro_env import __version__
 from repro_env.cli.beside import run_beside
+from repro_env.cli.inputs import Verifier
 from repro_env.cli.project import LOCK_FILE, Workspace, fresh_lock, open_workspace
 from repro_env.cli.recovered import Made, Recovered, Shelf, differences_by_file
 from repro_env.cli.running import Finished, Prepared, Repeating, Run
@@ -114,7 +115,9 @@ class Reproducer:
         _check_ended(record)
         _check_comparisons(record, self._wishes)
         with self._restored(found) as restored:
-            recovered = Recovered(record, restored.lock, self._shelf, restored.workspace.root)
+            recovered = Recovered(
+                record, restored.lock, self._shelf, restored.workspace.root, self._present_inputs(restored)
+            )
             step = restored.lock.steps[record.step]
             for maker in recovered.missing_makers(step) if self._wishes.upstream else ():
                 for result in self._upstream(maker, record.id):
@@ -123,6 +126,12 @@ class Reproducer:
                         self._report.warn(f"run {record.id} is not repeated: an input of it came out different")
                         return
             yield self._repeat(found, restored, recovered)
+
+    def _present_inputs(self, restored: _Restored) -> Verifier | None:
+        """Return what finds inputs as they are to be now, where that is what is asked for."""
+        if not self._wishes.here:
+            return None
+        return Verifier(restored.workspace, restored.lock, self._shelf.runs, self._report)
 
     def _upstream(self, maker: str, run: str) -> Iterator[Reproduction]:
         own = {record.id: record for record in self._shelf.runs.records}

@@ -1,0 +1,283 @@
+"""`repro reproduce` as a process, in the one runtime that every machine has."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from projects import TWO_STEPS
+from repeated import Repeated, committed, ran_once
+
+Golden = Callable[[str, str], None]
+
+OUTPUTS = 'outputs = { table = "build/table.csv" }'
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Repeated:
+    return ran_once(tmp_path_factory.mktemp("original"))
+
+
+@pytest.fixture
+def project(original: Repeated, tmp_path: Path) -> Repeated:
+    return original.copied(tmp_path)
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> Repeated:
+    return committed(tmp_path)
+
+
+def steady(project: Repeated, text: str) -> str:
+    """Take out of an answer which commit it was."""
+    for commit in project.git("rev-list", "--all", "--reflog").split():
+        text = text.replace(commit, "COMMIT").replace(commit[:12], "COMMIT")
+    return text
+
+
+def change_clean(project: Repeated, code: str, outputs: str = OUTPUTS) -> None:
+    project.write("clean.py", f"import pathlib, sys\ntarget = pathlib.Path(sys.argv[2])\n{code}\n")
+    project.write("repro.toml", TWO_STEPS.replace(OUTPUTS, outputs))
+    project.disk.lock()
+    project.commit()
+
+
+def test_a_run_again(project: Repeated, golden: Golden) -> None:
+    answer = project.repro("reproduce", "clean")
+    golden("reproduce-equal.txt", steady(project, str(answer)))
+    now, _, then = project.records
+    assert (now.reproduces, now.lock, now.definition) == (then.id, then.lock, then.definition)
+    assert now.git == then.git
+    assert (now.outputs, now.inputs) == (then.outputs, then.inputs)
+    assert (project.root / ".repro/runs" / now.id / "output/build/table.csv").read_text() == "A,B\n1,2\n"
+    assert not list((project.root / ".repro/restored").iterdir())
+
+
+def test_without_a_name_the_last_that_repeats_no_other(project: Repeated) -> None:
+    count = project.records[0]
+    for _ in range(2):
+        assert project.reproduced()["equal"]
+        assert project.records[0].reproduces == count.id
+    assert json.loads(project.repro("status", "--json").stdout)["steps"][1]["why"] == ""
+
+
+def test_the_checkout_may_have_gone_on_and_is_not_touched(project: Repeated) -> None:
+    project.write("clean.py", "raise SystemExit('another')\n")
+    project.commit()
+    project.write("clean.py", "not even Python\n")
+    project.write("raw.csv", "other data\n")
+    project.write("build/table.csv", "by hand\n")
+    before = project.git("status", "--porcelain"), project.git("worktree", "list"), project.git("log", "--oneline")
+    document = project.reproduced("clean")
+    assert document["equal"]
+    assert document["runs"][0]["changed"] == []
+    assert (
+        project.git("status", "--porcelain"),
+        project.git("worktree", "list"),
+        project.git("log", "--oneline"),
+    ) == before
+    assert (project.root / "build/table.csv").read_text() == "by hand\n"
+
+
+def test_what_was_not_committed_comes_back(fresh: Repeated) -> None:
+    fresh.write("clean.py", (fresh.root / "clean.py").read_text().replace("upper", "lower"))
+    run = fresh.ran("clean")
+    assert run.git
+    assert run.git.diff
+    fresh.git("checkout", "--quiet", "--", "clean.py")
+    document = fresh.reproduced()
+    assert document["equal"]
+    assert document["runs"][0]["changed"] == []
+    (fresh.root / ".repro/runs" / run.id / "code.diff").unlink()
+    assert "uncommitted changes are gone" in fresh.repro("reproduce", run.id).stderr
+
+
+def test_a_commit_that_is_gone(project: Repeated, golden: Golden) -> None:
+    project.git("commit", "--quiet", "--amend", "-m", "other")
+    project.git("reflog", "expire", "--expire=now", "--all")
+    run = project.records[1]
+    assert run.git
+    project.git("gc", "--quiet", "--prune=now")
+    answer = str(project.repro("reproduce", "clean")).replace(run.git.commit, "COMMIT")
+    golden("reproduce-no-commit.txt", answer)
+    golden("reproduce-here.txt", str(project.repro("reproduce", "clean", "--here")))
+
+
+def test_a_project_outside_of_git(tmp_path: Path, original: Repeated, golden: Golden) -> None:
+    project = committed(tmp_path)
+    shutil.rmtree(project.root / ".git")
+    project.ran("clean")
+    golden("reproduce-no-git.txt", str(project.repro("reproduce")))
+    assert project.reproduced("--here")["equal"]
+    project.write("clean.py", (project.root / "clean.py").read_text() + "# edited\n")
+    document = project.reproduced("--here", "clean")
+    assert document["equal"]
+    assert "is not the one that ran" in document["runs"][0]["changed"][0]
+
+
+def test_inputs_that_are_gone(project: Repeated, golden: Golden) -> None:
+    shutil.rmtree(project.root / "build")
+    answer = project.repro("reproduce", "count")
+    golden("reproduce-no-input.txt", str(answer))
+    document = project.reproduced("count", "--upstream")
+    assert [(run["step"], run["equal"]) for run in document["runs"]] == [("clean", True), ("count", True)]
+    clean, count = project.records[1], project.records[0]
+    assert count.inputs[0].run == clean.id
+    assert clean.outputs[0].digest == count.inputs[0].digest
+    assert not (project.root / "build").exists()
+    assert project.reproduced("count")["equal"], "what was made again is found with its run"
+
+
+def test_everything_at_once(project: Repeated) -> None:
+    shutil.rmtree(project.root / "build")
+    document = project.reproduced("--all")
+    assert [run["step"] for run in document["runs"]] == ["clean", "count"]
+    assert document["equal"]
+    assert project.repro("reproduce", "--all", "last").status == 2
+
+
+def test_a_step_that_never_does_the_same(fresh: Repeated, golden: Golden) -> None:
+    change_clean(
+        fresh,
+        "target.write_text('same\\n' + (target.parent / 'n').name + '\\n')\n"
+        "import os\n"
+        "os.path.exists('again') or target.write_text('same\\n%s\\n' % os.environ['REPRO_RUN'])",
+    )
+    fresh.ran("clean")
+    golden("reproduce-different.txt", steady(fresh, str(fresh.repro("reproduce"))))
+    document = fresh.reproduced(status=14)
+    (output,) = document["runs"][0]["outputs"]
+    assert output["difference"]["where"] == "line 2"
+    shutil.rmtree(fresh.root / "build")
+    for run in fresh.records:
+        if run.reproduces:
+            shutil.rmtree(fresh.root / ".repro/runs" / run.id)
+    (output,) = fresh.reproduced(status=14)["runs"][0]["outputs"]
+    assert output["difference"] is None
+    assert "only the digests could be compared" in output["told"]
+
+
+SAME = """\
+import json, sys
+one, other = (json.load(open(path))["loss"] for path in sys.argv[1:])
+print("loss", one, other)
+sys.exit(abs(one - other) > 1e-6)
+"""
+
+
+def test_a_program_that_compares(fresh: Repeated) -> None:
+    fresh.write("same.py", SAME)
+    digits = "int(os.environ['REPRO_RUN'][-4:], 16)"
+    code = f"import json, os\ntarget.write_text(json.dumps({{'loss': 0.5 + {digits} * 1e-12}}))"
+    how = '{ path = "build/table.csv", compare = "command: python same.py {a} {b}" }'
+    change_clean(fresh, code, f"outputs = {{ table = {how} }}")
+    fresh.write(
+        "repro.toml", (fresh.root / "repro.toml").read_text().replace('["clean.py"]', '["clean.py", "same.py"]')
+    )
+    fresh.disk.lock()
+    fresh.commit()
+    run = fresh.ran("clean")
+    assert run.outputs[0].compare.startswith("command: python same.py")
+    (output,) = fresh.reproduced()["runs"][0]["outputs"]
+    assert (output["equal"], output["same_bytes"]) == (True, False)
+    (output,) = fresh.reproduced("--compare", "table=exact", status=14)["runs"][0]["outputs"]
+    assert output["difference"]["where"] == "line 1"
+    assert fresh.repro("reproduce", "--compare", "table=nearly").status == 2
+    assert fresh.repro("reproduce", "--compare", "table").status == 2
+
+
+def test_a_directory_of_which_only_the_manifest_is_left(fresh: Repeated) -> None:
+    code = "import os\ntarget.mkdir()\n(target / 'same').touch()\n(target / 'run').write_text(os.environ['REPRO_RUN'])"
+    change_clean(fresh, code)
+    fresh.ran("clean")
+    (output,) = fresh.reproduced(status=14)["runs"][0]["outputs"]
+    assert output["difference"]["where"] == "run, line 1"
+    shutil.rmtree(fresh.root / "build")
+    (output,) = fresh.reproduced(status=14)["runs"][0]["outputs"]
+    assert output["told"].startswith("differs: run has another content of the same")
+
+
+def test_how_a_run_ended_counts(fresh: Repeated) -> None:
+    change_clean(fresh, "print('no')\nsys.exit(3)")
+    fresh.ran("clean", status=3)
+    document = fresh.reproduced()
+    assert document["runs"][0]["ended"] == {"then": "failed with exit status 3", "now": "failed with exit status 3"}
+    change_clean(fresh, "sys.exit(pathlib.Path('/proc/self').exists() and 4)")
+    assert fresh.reproduced("--here", status=14)["runs"][0]["ended"]["now"] == "failed with exit status 4"
+
+
+def test_arguments_are_given_again(fresh: Repeated) -> None:
+    change_clean(fresh, "target.write_text(' '.join(sys.argv[3:]))")
+    fresh.ran("clean", "--", "--epochs", "3")
+    assert fresh.reproduced()["equal"]
+
+
+def test_the_lock_as_it_is_here_now(project: Repeated) -> None:
+    project.write("raw.csv", "a,b\n1,3\n")
+    project.disk.lock()
+    document = project.reproduced("clean", "--here", status=14)
+    (run,) = document["runs"]
+    assert run["changed"][0] == "data raw"
+    assert "content" in run["changed"][1]
+    assert run["outputs"][0]["difference"]["what"] == "'1,2' then, '1,3' now"
+
+
+class TestElsewhere:
+    def test_a_record_its_lock_and_the_repository(self, project: Repeated, tmp_path: Path) -> None:
+        run = project.records[1]
+        place = tmp_path / "elsewhere"
+        place.mkdir()
+        kept = project.root / ".repro/runs" / run.id
+        shutil.copy(kept / "record.json", place)
+        shutil.copytree(project.root / ".git", tmp_path / "mirror.git")
+        shutil.rmtree(project.root)
+        words = ("-C", str(place), "reproduce", "--json", "--from", "record.json", "--repository", "../mirror.git")
+        project.root.mkdir()
+        answer = project.repro(*words)
+        assert answer.status == 0, answer.stderr
+        assert "there is no project here" in answer.stderr
+        document = json.loads(answer.stdout)
+        assert document["equal"]
+        assert (place / run.id / ".repro/runs").is_dir()
+
+    def test_a_bundle_with_its_upstream(self, project: Repeated, tmp_path: Path) -> None:
+        assert project.repro("show", "count", "--bundle", str(tmp_path / "count.tar")).status == 0
+        place = tmp_path / "elsewhere"
+        place.mkdir()
+        words = ("-C", str(place), "reproduce", "--from", "../count.tar", "--repository", str(project.root))
+        answer = project.repro(*words)
+        assert answer.status == 15
+        assert "`--upstream` first repeats" in answer.stderr
+        answer = project.repro(*words, "--upstream")
+        assert answer.status == 0, answer.stderr
+        assert "reproduced: 2 runs, 2 equal outputs" in answer.stdout
+
+    def test_what_is_no_record(self, project: Repeated) -> None:
+        project.write("record.json", "{}")
+        assert "is no record of a run" in project.repro("reproduce", "--from", "record.json").stderr
+
+
+def test_a_lock_that_is_gone(project: Repeated, golden: Golden) -> None:
+    run = project.records[1]
+    kept = project.root / ".repro/runs" / run.id / "repro.lock"
+    text = kept.read_text()
+    kept.unlink()
+    assert project.reproduced("clean")["equal"], "the commit has the same one"
+    kept.write_text(text + "# edited\n")
+    assert project.reproduced("clean")["equal"]
+    record = kept.with_name("record.json")
+    assert run.lock
+    record.write_text(record.read_text().replace(run.lock.hex, "0" * 64))
+    golden("reproduce-no-lock.txt", str(project.repro("reproduce", run.id)))
+
+
+def test_a_run_that_never_ended(project: Repeated) -> None:
+    run = project.records[0]
+    path = project.root / ".repro/runs" / run.id / "record.json"
+    path.write_text(path.read_text().replace('"succeeded"', '"interrupted"'))
+    answer = project.repro("reproduce", run.id)
+    assert answer.status == 15
+    assert "has no end to compare with" in answer.stderr
