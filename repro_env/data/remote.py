@@ -61,7 +61,7 @@ class Remote:
     report: Reporter
 
     def lock(self, data: Data, resolved: Resolved, previous: LockedData | None) -> LockedData:
-        """Pin what a request was resolved to; all of it is in the store then, unless only its version is pinned.
+        """Pin what a request was resolved to; what had to be read for that is in the store then.
 
         Errors: as `Source`, `VerificationError`, `ConfigError`, `StoreError`.
         """
@@ -71,7 +71,7 @@ class Remote:
         files = list_files(self.source, resolved, selection)
         if data.pin == "version":
             return self._by_version(data, resolved, files, previous)
-        content = self._content(resolved, files)
+        content = self._content(resolved, files, whole=False)
         self.keep(content)
         return _locked(data, resolved, digest=content.digest, files=len(content.entries), size=content.size)
 
@@ -88,7 +88,7 @@ class Remote:
         files = list_files(self.source, resolved, selection)
         if locked.is_weak:
             self._check_pins(locked, files)
-        content = self._content(resolved, files) if known is None else self._missing(resolved, known, files)
+        content = self._content(resolved, files, whole=True) if known is None else self._missing(resolved, known, files)
         expected = locked.content_digest
         self.keep(content)
         if expected is not None and content.digest != expected:
@@ -141,13 +141,13 @@ class Remote:
         before = previous.content if previous and (previous.digest, previous.pin) == (digest, pin) else None
         return replace(locked, content=before or self.seen_content(locked))
 
-    def _content(self, resolved: Resolved, files: Sequence[RemoteFile]) -> Content:
-        """Return the content of every file; what was not seen before, or is not here any more, is downloaded."""
+    def _content(self, resolved: Resolved, files: Sequence[RemoteFile], *, whole: bool) -> Content:
+        """Return the content of every file, and download that of which no SHA-256 is known; with `whole`, all."""
         key = _address_key(resolved.request)
         seen = self.store.recall("data-seen", key) or {}
         files = [_as_seen(file, seen.get(file.path)) for file in files]
         download = Download(source=self.source, resolved=resolved, store=self.store, report=self.report)
-        entries = entries_of(files, download.have(files))
+        entries = entries_of(files, download.have([file for file in files if whole or file.digest is None]))
         self.store.remember(
             "data-seen", key, {file.path: _seen(file, entries[file.path]) for file in files if file.pin}
         )
