@@ -126,7 +126,7 @@ def plan_run(
     """
     seen = {entry.name: places.input_place(roots, entry.name, entry.declared) for entry in inputs}
     made = {name: places.output_place(roots, declared) for name, declared in step.outputs.items()}
-    variables = _variables(step, run, image_environment, gpus.variables, seen, made)
+    variables = _variables(step, run, {**image_environment, **_unasked(image_environment)}, gpus.variables, seen, made)
     return RunPlan(
         run=run,
         project=project,
@@ -178,6 +178,15 @@ def mounts(plan: RunPlan) -> tuple[Mount, ...]:
 def shown(plan: RunPlan) -> tuple[Mount, ...]:
     """Return the same without the code, for a runtime that has it in the image."""
     return (*plan.inputs, *plan.beside, Mount(source=plan.output, target=plan.roots.output, read_only=False))
+
+
+def _unasked(image_environment: Mapping[str, str]) -> dict[str, str]:
+    """Return what keeps an engine whose default runtime is NVIDIA's from giving the GPUs that an image asks it for.
+
+    A step has those it is given, or none. Source: NVIDIA's container toolkit, "GPU enumeration".
+    """
+    name = "NVIDIA_VISIBLE_DEVICES"
+    return {name: "void"} if name in image_environment else {}
 
 
 def _variables(

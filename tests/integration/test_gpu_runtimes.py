@@ -9,8 +9,11 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
+import stat
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -21,6 +24,7 @@ import tiny
 from onestep import OneStep
 
 from repro_env.edges.report import Silent
+from repro_env.edges.sandbox import NAMESPACES
 from repro_env.image import tar
 from repro_env.image.layer import Layer
 from repro_env.image.store import Store
@@ -30,6 +34,7 @@ from repro_env.run.runtimes.base import Runtime
 from repro_env.run.runtimes.bwrap import Bwrap
 from repro_env.run.runtimes.docker import Docker
 from repro_env.run.runtimes.podman import Podman
+from repro_env.verify.nvml import read_driver
 
 PROBE = Path(machines.__file__).with_name("gpu_probe.c")
 SPECIFICATIONS = Path("/var/run/cdi")
@@ -92,8 +97,7 @@ def probe_layer(store: Store, probe: bytes) -> Layer:
         (tar.Entry(path=path, mode=0o755, size=len(data)), data)
         for path, data in (
             (str(loader)[1:], loader.read_bytes()),
-            ("lib/libc.so.6", (libraries / "libc.so.6").read_bytes()),
-            ("lib/libdl.so.2", (libraries / "libdl.so.2").read_bytes()),
+            *((f"lib/{name}", (libraries / name).read_bytes()) for name in _LIBRARIES if (libraries / name).exists()),
             ("usr/bin/probe", probe),
         )
     ]
@@ -102,6 +106,7 @@ def probe_layer(store: Store, probe: bytes) -> Layer:
     return tiny.make_layer(store, sorted([*directories, *found], key=lambda pair: pair[0].path), "probe")
 
 
+_LIBRARIES = ("libc.so.6", "libdl.so.2", "libm.so.6", "libpthread.so.0", "librt.so.1")
 _LOADERS = ("/lib64/ld-linux-x86-64.so.2", "/lib/ld-linux-aarch64.so.1")
 
 
@@ -170,6 +175,40 @@ def test_what_is_passed_cannot_be_changed(name: str, eight: Path, probe: bytes, 
     lines = run(runtime, store, tmp_path, passed(runtime, whole(3)), probe, "/bin/sh", "-c", script)
     assert lines[:3] == ["libcuda.so", "libcuda.so.1", "libnvidia-ml.so.1"]
     assert [line for line in lines if line.startswith("nvidia")] == ["nvidia-uvm", "nvidia3", "nvidiactl"]
+
+
+@pytest.mark.gpu
+@every
+def test_this_machines_own_gpu(name: str, probe: bytes, store: Store, tmp_path: Path) -> None:
+    driver = read_driver()
+    gpu = driver.gpus[0]
+    device = GpuDevice(index=gpu.index, uuid=gpu.uuid, minor=gpu.minor, instance=gpu.instance)
+    runtime = runtime_of(name, store, Path("/"))
+    passing = passed(runtime, GpuGrant(devices=(device,), driver=driver.version))
+    assert run(runtime, store, tmp_path, passing, probe)[2:] == ["libcuda loads", gpu.uuid]
+
+
+@pytest.mark.bwrap
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_an_ordinary_user_may_use_the_nodes(eight: Path, probe: bytes) -> None:
+    """As a step of another user: bwrap shows device nodes without any privilege."""
+    with tempfile.TemporaryDirectory(prefix="repro-test-") as name:
+        program = Path(name) / "probe"
+        program.write_bytes(probe)
+        os.chmod(name, 0o755)
+        program.chmod(0o755)
+        node = Path(name) / "node"
+        os.mknod(node, stat.S_IFCHR | 0o666, os.makedev(1, 3))
+        node.chmod(0o666)
+        libraries = Path(name) / "lib"
+        shutil.copytree(eight / "usr/lib64", libraries)
+        words = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", "bwrap", *NAMESPACES]
+        words += ["--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev"]
+        for target in ("nvidiactl", "nvidia7"):
+            words += ["--dev-bind", str(node), f"/dev/{target}"]
+        words += ["--setenv", "LD_LIBRARY_PATH", str(libraries), "--", str(program)]
+        done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
+    assert done.stdout.splitlines()[3:] == [machines.uuid("GPU", 7)], done.stderr
 
 
 @pytest.fixture

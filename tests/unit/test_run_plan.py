@@ -95,6 +95,14 @@ def test_what_passes_the_gpus_goes_before_what_the_step_declares_and_after_its_d
     assert list(found) == sorted(found)
 
 
+def test_an_image_brings_in_no_gpus_by_itself() -> None:
+    image = {"NVIDIA_VISIBLE_DEVICES": "all"}
+    assert plan(image_environment=image).variables["NVIDIA_VISIBLE_DEVICES"] == "void"
+    given = Passing(variables={"NVIDIA_VISIBLE_DEVICES": "GPU-1"})
+    assert plan(image_environment=image, gpus=given).variables["NVIDIA_VISIBLE_DEVICES"] == "GPU-1"
+    assert "NVIDIA_VISIBLE_DEVICES" not in plan().variables
+
+
 def test_shared_memory_is_as_much_as_is_asked_for_and_never_less_than_usual() -> None:
     assert plan(host=HostRequest(shm=1)).shared_memory == plan().shared_memory == SHARED_MEMORY
     assert plan(host=HostRequest(shm=2 * SHARED_MEMORY)).shared_memory == 2 * SHARED_MEMORY

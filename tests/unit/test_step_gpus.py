@@ -9,11 +9,14 @@ from pathlib import Path
 import pytest
 
 from repro_env.config.machine import GpuRequest
+from repro_env.edges.report import Silent
+from repro_env.image.store import Store
 from repro_env.run import cdi, driver
 from repro_env.run.driver import DriverFiles, Library, chosen, listed
 from repro_env.run.find_driver import find_driver
 from repro_env.run.gpus import LIBRARIES, GpuDevice, GpuGrant, capabilities, selection
-from repro_env.run.runtimes.docker import engine_passing
+from repro_env.run.runtimes.base import Unavailable
+from repro_env.run.runtimes.docker import Docker, engine_passing
 from repro_env.verify.facts import Gpu
 from repro_env.verify.gpu_choice import choose_gpus
 
@@ -196,6 +199,13 @@ def test_docker_uses_cdi_then_its_runtime_then_neither() -> None:
         assert by_runtime.variables["NVIDIA_VISIBLE_DEVICES"] == "GPU-1"
     assert engine_passing(grant(), {"CDISpecDirs": [], "Runtimes": {"runc": {}}}, known, hook=False) is None
     assert engine_passing(grant(), {"CDISpecDirs": ["/etc/cdi"]}, {"0"}, hook=False) is None
+
+
+def test_an_engine_that_does_not_answer_gives_no_gpus(store: Store, tmp_path: Path) -> None:
+    runtime = Docker(store, Silent(), {"DOCKER_HOST": f"unix://{tmp_path}/none.sock"})
+    found = runtime.pass_gpus(grant())
+    assert isinstance(found, Unavailable)
+    assert "does not answer" in found.reason
 
 
 # As files

@@ -18,8 +18,10 @@ from typing import Any
 
 from repro_env.edges import child
 from repro_env.edges.child import Ended
+from repro_env.edges.container_use import ContainerUse
 from repro_env.edges.engine import Engine, EngineRefusedError, frames
 from repro_env.edges.report import Reporter
+from repro_env.errors import RuntimeUnavailableError
 from repro_env.image.docker_engine import engine_errors, engine_host, load_image
 from repro_env.image.store import Store
 from repro_env.lock.places import IMAGE_ROOTS, Roots
@@ -116,7 +118,7 @@ def engine_passing(
         return found
     if not hook and "nvidia" not in (info.get("Runtimes") or {}):
         return None
-    names = tuple(device.uuid for device in grant.devices)
+    names = tuple(device.uuid or str(device.index) for device in grant.devices)
     variables = {"NVIDIA_VISIBLE_DEVICES": ",".join(names), **selection(grant, renumbered=True)}
     return Passing(how="by the engine's NVIDIA runtime", names=names, variables=variables)
 
@@ -168,7 +170,10 @@ class Docker:
 
     def pass_gpus(self, grant: GpuGrant) -> Passing | Unavailable:
         """Return the devices by CDI, else by the engine's NVIDIA runtime, else as nodes and the driver's files."""
-        info = Engine(engine_host(self._environ)).ask("GET", "/info")
+        try:
+            info = Engine(engine_host(self._environ)).ask("GET", "/info")
+        except RuntimeUnavailableError as error:
+            return Unavailable(f"{error.what}: {error.why}", error.hint)
         described = cdi.described(map(Path, info.get("CDISpecDirs") or ()))
         hook = shutil.which("nvidia-container-runtime-hook", path=_HOOK_PATH) is not None
         found = engine_passing(grant, info, described, hook=hook)
@@ -190,7 +195,7 @@ class Docker:
                 watch(plan.container)
                 container = engine.ask("POST", "/containers/create", {"name": plan.container}, options)["Id"]
                 try:
-                    return Ended(status=_attend(engine, container, output))
+                    return _attend(engine, container, output)
                 finally:
                     engine.ask("DELETE", f"/containers/{container}", {"force": 1})
 
@@ -201,8 +206,8 @@ def _user_inside(engine: Engine, user: User) -> User:
     return User(uid=0, gid=0) if rootless else user
 
 
-def _attend(engine: Engine, container: str, output: child.Output) -> int:
-    """Start the container, pass streams and signals until it ends, and return its exit status."""
+def _attend(engine: Engine, container: str, output: child.Output) -> Ended:
+    """Start the container, pass streams and signals until it ends, and return how it ended."""
 
     def kill(number: int) -> None:
         with contextlib.suppress(EngineRefusedError):  # it has ended meanwhile
@@ -210,9 +215,12 @@ def _attend(engine: Engine, container: str, output: child.Output) -> int:
 
     with child.receiving() as signals, contextlib.closing(engine.attach(container)) as connection:
         engine.ask("POST", f"/containers/{container}/start")
-        with _copying(connection, output) as end, _feeding(connection):
+        first = int(engine.ask("GET", f"/containers/{container}/json")["State"]["Pid"])
+        use = ContainerUse(lambda: (first, container))
+        with _copying(connection, output) as end, _feeding(connection), use:
             signals.deliver_until(end, kill)
-    return int(engine.ask("POST", f"/containers/{container}/wait")["StatusCode"])
+    status = int(engine.ask("POST", f"/containers/{container}/wait")["StatusCode"])
+    return Ended(status=status, peak_memory=use.peak_memory, cpu_seconds=use.cpu_seconds)
 
 
 @contextlib.contextmanager
