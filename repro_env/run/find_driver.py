@@ -29,6 +29,9 @@ _DIRECTORIES = (
 )
 """Where libraries are looked for that the loader's cache does not list."""
 
+_PREFIXES = ("libcuda", "libnv", "libvdpau_nvidia")
+"""What the names of the driver's libraries begin with. Those of few others do."""
+
 _PROGRAMS = ("usr/bin", "usr/local/nvidia/bin", "run/current-system/sw/bin", "usr/local/bin")
 
 
@@ -93,7 +96,8 @@ def _capabilities(device: GpuDevice, root: Path) -> Iterator[str]:
 def _cached(root: Path) -> Iterator[Library]:
     """Yield the libraries that the loader finds by itself."""
     for name, path in listed(_loader_cache(root), os.uname().machine):
-        yield from _library(name, root / path.lstrip("/"))
+        if name.startswith(_PREFIXES):
+            yield from _library(name, root / path.lstrip("/"))
 
 
 def _loader_cache(root: Path) -> str:
@@ -107,9 +111,10 @@ def _loader_cache(root: Path) -> str:
 
 def _libraries_in(directories: Iterable[Path]) -> Iterator[Library]:
     for directory in directories:
-        for pattern in ("libcuda*.so.*", "libnv*.so.*", "libvdpau_nvidia.so.*"):
-            for path in sorted(directory.glob(pattern)):
-                yield from _library(path.name, path)
+        with contextlib.suppress(OSError):
+            for name in sorted(os.listdir(directory)):
+                if name.startswith(_PREFIXES) and ".so." in name:
+                    yield from _library(name, directory / name)
 
 
 def _library(name: str, path: Path) -> Iterator[Library]:
