@@ -130,7 +130,7 @@ class OnDisk:
     def _steady(self, text: str) -> str:
         text = text.replace(str(self.root.parent.resolve()), "TMP").replace(str(self.root.parent), "TMP")
         text = re.sub(r"\d{8}T\d{6}Z-(\w+)-[0-9a-f]{4}", r"RUN-\1", text)
-        text = re.sub(r"\d+\.\d s\b", "N s", text)
+        text = re.sub(r"\d+\.\d+ s\b", "N s", text)
         text = re.sub(r"\d+ (s|min) ago", "N s ago", text)
         return text.replace(f"Python {PYTHON}", "Python 3.N").replace(f"{PYTHON}.2", "3.N.2")
 
