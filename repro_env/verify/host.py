@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from repro_env.edges.host import read_machine, read_text
@@ -16,7 +17,8 @@ _LEVELS = (
     {"avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movbe", "xsave"},
     {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"},
 )
-_MEMORY_LIMITS = ("sys/fs/cgroup/memory.max", "sys/fs/cgroup/memory/memory.limit_in_bytes")
+_GROUPS = "sys/fs/cgroup"
+_MEMORY_LIMITS = ("memory.max", "memory.limit_in_bytes")
 
 
 def read_host(project: Path, root: Path = Path("/")) -> Host:
@@ -49,17 +51,46 @@ def cpu_level(flags: frozenset[str]) -> int | None:
 
 def _cpus(usable: int, root: Path) -> int:
     """Return how many processors' time this process may use: control groups may give less than those it may run on."""
-    quota, _, period = read_text(root / "sys/fs/cgroup/cpu.max").strip().partition(" ")
-    if quota.isdigit() and period.isdigit() and int(period):
-        return max(1, min(usable, int(quota) // int(period)))
-    return usable
+    quotas = [read_text(group / "cpu.max").split() for group in _control_groups("cpu", root)]
+    quotas += [
+        [read_text(group / name).strip() for name in ("cpu.cfs_quota_us", "cpu.cfs_period_us")]
+        for group in _control_groups("cpu", root)
+    ]
+    limits = [int(quota[0]) // int(quota[1]) for quota in quotas if _is_quota(quota)]
+    return max(1, min([usable, *limits]))
+
+
+def _is_quota(words: Sequence[str]) -> bool:
+    """Whether these are two numbers of microseconds, of each period; without a limit the first is `max` or -1."""
+    return len(words) == 2 and all(word.isdigit() for word in words) and int(words[1]) > 0  # noqa: PLR2004 - a pair
 
 
 def _memory_limits(root: Path) -> list[int]:
     found = []
-    for name in _MEMORY_LIMITS:
-        with contextlib.suppress(ValueError):
-            found.append(int(read_text(root / name)))
+    for group in _control_groups("memory", root):
+        for name in _MEMORY_LIMITS:
+            with contextlib.suppress(ValueError):
+                found.append(int(read_text(group / name)))
+    return found
+
+
+def _control_groups(controller: str, root: Path) -> list[Path]:
+    """Return where the limits of this process stand: its own control group and all above, of both versions.
+
+    In a container the kernel may tell a path that is not there, because the container's own group is mounted at the
+    top: that counts always. Source: cgroups(7), "/proc/pid/cgroup".
+    """
+    mounts = {"": root / _GROUPS, controller: root / _GROUPS / controller}
+    found = list(mounts.values())
+    for line in read_text(root / "proc/self/cgroup").splitlines():
+        _number, _, rest = line.partition(":")
+        names, _, path = rest.partition(":")
+        for name in {"", controller}.intersection(names.split(",")):
+            group = mounts[name]
+            for part in path.split("/"):
+                if part not in {"", ".."}:
+                    group /= part
+                    found.append(group)
     return found
 
 

@@ -92,6 +92,47 @@ def test_a_host_within_the_limits_of_its_control_group(tmp_path: Path) -> None:
     assert (unlimited.memory or 0) > 2**20
 
 
+def write(root: Path, files: dict[str, str]) -> Path:
+    for name, text in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    return root
+
+
+UNIFIED = {
+    "proc/self/cgroup": "0::/system.slice/slurmstepd.scope/job_7/step_0\n",
+    "sys/fs/cgroup/system.slice/slurmstepd.scope/job_7/memory.max": "3145728\n",
+    "sys/fs/cgroup/system.slice/slurmstepd.scope/job_7/cpu.max": "100000 100000\n",
+    "sys/fs/cgroup/system.slice/slurmstepd.scope/job_7/step_0/memory.max": "max\n",
+}
+FIRST = {
+    "proc/self/cgroup": "9:cpu,cpuacct:/slurm/job_7\n4:memory:/slurm/job_7\n1:name=systemd:/slurm\n0::/\n",
+    "sys/fs/cgroup/memory/memory.limit_in_bytes": "9223372036854771712\n",
+    "sys/fs/cgroup/memory/slurm/job_7/memory.limit_in_bytes": "3145728\n",
+    "sys/fs/cgroup/cpu/slurm/job_7/cpu.cfs_quota_us": "100000\n",
+    "sys/fs/cgroup/cpu/slurm/job_7/cpu.cfs_period_us": "100000\n",
+}
+# In a container the kernel tells the host's path, and the container's own group is mounted at the top.
+INSIDE = {
+    "proc/self/cgroup": "4:memory:/docker/0123\n2:cpu:/docker/0123\n0::/../../docker/0123\n",
+    "sys/fs/cgroup/memory/memory.limit_in_bytes": "3145728\n",
+    "sys/fs/cgroup/cpu/cpu.cfs_quota_us": "150000\n",
+    "sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000\n",
+}
+
+
+@pytest.mark.parametrize("files", [UNIFIED, FIRST, INSIDE])
+def test_limits_of_every_control_group_above(tmp_path: Path, files: dict[str, str]) -> None:
+    host = read_host(tmp_path, write(tmp_path, files))
+    assert (host.cpus, host.memory) == (1, 3 << 20)
+
+
+def test_no_limit_where_none_is_told(tmp_path: Path) -> None:
+    quota = "sys/fs/cgroup/cpu/cpu.cfs_quota_us"
+    free = read_host(tmp_path, write(tmp_path, {**INSIDE, quota: "-1\n", "sys/fs/cgroup/cpu.max": "max 100000\n"}))
+    assert free.cpus == read_host(tmp_path, tmp_path / "nothing").cpus
+
+
 def test_infiniband_by_its_active_ports(tmp_path: Path) -> None:
     put(tmp_path, sys__class__infiniband__mlx5_0__ports__1__state="4: ACTIVE\n")
     put(tmp_path, sys__class__infiniband__mlx5_1__ports__1__state="1: DOWN\n")
