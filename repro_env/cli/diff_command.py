@@ -101,9 +101,8 @@ def _side(word: str) -> _Side:
         return wanted_run(word)
     except UsageError as no_run:
         if not _is_commit(word):
-            hint = f"{no_run.hint}; `git log` lists commits" if no_run.hint else ""
-            why = f"{no_run.why}\nand no commit is called that"
-            raise UsageError(f"{word!r} is no run, no commit and no lock", why, hint) from no_run
+            why = "\n".join(filter(None, (no_run.why, "and no commit and no lock file is called that")))
+            raise UsageError(no_run.what, why, no_run.hint) from no_run
     return _at_commit(word)
 
 

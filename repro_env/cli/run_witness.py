@@ -68,16 +68,16 @@ class RunWitness:
         return RecordedCode(git=record.git, directory=self._runs[record.id].directory) if record.git else None
 
     def _files(self, before: Content, after: Content) -> Sequence[str]:
-        texts = [self._manifests(one.digest) for one in (before, after) if one.kind == "directory"]
-        if len(texts) < 2 or None in texts:  # noqa: PLR2004 - one of each side
+        old, new = self._manifest(before.digest), self._manifest(after.digest)
+        if old is None or new is None:  # a file has none
             return ()
         try:
-            return manifest.differences(*(manifest.parse(text) for text in texts if text is not None))
+            return manifest.differences(manifest.parse(old), manifest.parse(new))
         except ValueError:
             return ()
 
     @functools.cache  # noqa: B019 - lives as long as the command
-    def _manifests(self, digest: Digest) -> bytes | None:
+    def _manifest(self, digest: Digest) -> bytes | None:
         """Return the manifest with this digest, of data or of a run's output, where it is kept."""
         candidates = [root.parent / "manifests" / digest.hex for root in self._roots]
         candidates += [

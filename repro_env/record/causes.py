@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from repro_env.record.code import CodeChange
 from repro_env.record.definition import code_causes, lock_causes
 from repro_env.record.describe import gpu_kinds
-from repro_env.record.difference import Difference, Evidence, Files, setting, settings, short
+from repro_env.record.difference import KINDS, Difference, Evidence, Files, setting, settings, short
 from repro_env.record.model import Machine, RecordedInput, RunRecord
 from repro_env.record.words import content
 
@@ -30,15 +31,27 @@ def own_causes(
     `code` are the files of the project that differ, None where that cannot be told.
     """
     old, new = before.record, after.record
-    locked = tuple(lock_causes(before, after))
     changed, notes = code_causes(before, after, code)
-    found = [*_step(old, new), *changed, *locked]
-    if not found and old.definition != new.definition:
-        found.append(_undefined(old, new))
-    if not found:
+    data, parameters = tuple(_data(old, new, files)), tuple(_parameters(before, after))
+    found = [*_step(old, new), *changed, *lock_causes(before, after), *data, *parameters]
+    if old.definition is None or old.definition != new.definition:
+        found = _explained(found, old, new)
+    if old.definition == new.definition:
         found += _image(old, new)
-    found += [*_data(old, new, files), *_parameters(before, after), *_machine(old, new), *_runtime(old, new)]
-    return tuple(found), notes
+    found += [*_machine(old, new), *_runtime(old, new)]
+    return tuple(sorted(found, key=lambda cause: KINDS.index(cause.kind))), notes
+
+
+def _explained(found: list[Difference], old: RunRecord, new: RunRecord) -> list[Difference]:
+    """Return the differences, of which one at least explains that the step's definition is another.
+
+    Where none does, it was the commit, whose files cannot be told, or what no record tells.
+    """
+    if any(not cause.context for cause in found):
+        return found
+    if found or old.definition is None or new.definition is None:
+        return [replace(cause, context=False) for cause in found]
+    return [_undefined(old, new)]
 
 
 def _step(old: RunRecord, new: RunRecord) -> Iterator[Difference]:

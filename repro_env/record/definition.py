@@ -40,11 +40,9 @@ def code_causes(
 
 
 def _commits(step: str, commits: tuple[str, str], *untold: str) -> Difference:
-    """Return that commits differ, which explains something only where the files cannot be told."""
+    """Return that commits differ, which by itself explains nothing: its files do."""
     before, after = commits
-    return Difference(
-        kind="code", step=step, what="commit", before=before, after=after, details=untold, context=not untold
-    )
+    return Difference(kind="code", step=step, what="commit", before=before, after=after, details=untold, context=True)
 
 
 def _commit(git: GitState | None) -> str:

@@ -13,19 +13,19 @@ Content = RecordedInput | RecordedOutput
 Files = Callable[[Content, Content], Sequence[str]]
 """Tells how two contents differ, a line each, as far as it can."""
 
-KINDS = {
-    "step": "step",
-    "code": "code",
-    "packages": "packages",
-    "base": "base",
-    "settings": "settings",
-    "image": "image",
-    "data": "data",
-    "parameters": "parameters",
-    "machine": "machine",
-    "runtime": "runtime",
-    "unexplained": "unexplained",
-}
+KINDS = (
+    "step",
+    "code",
+    "packages",
+    "base",
+    "settings",
+    "image",
+    "data",
+    "parameters",
+    "machine",
+    "runtime",
+    "unexplained",
+)
 """The kinds of causes, in the order in which they are looked for and told."""
 
 

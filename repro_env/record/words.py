@@ -24,9 +24,9 @@ def seconds_of(record: RunRecord) -> float | None:
 
 
 def duration(seconds: float) -> str:
-    """Return a length of time: `0.4 s`, `12 s`, `3 min 20 s`, `2 h 5 min`, `1 d 4 h`."""
+    """Return a length of time: `0.04 s`, `4.5 s`, `12 s`, `3 min 20 s`, `2 h 5 min`, `1 d 4 h`."""
     if seconds < _PRECISE:
-        return f"{seconds:.1f} s"
+        return f"{seconds:.1f} s" if seconds >= 1 else f"{seconds:.2f} s"
     whole = round(seconds)
     for size, unit, smaller, name in ((_DAY, "d", _HOUR, "h"), (_HOUR, "h", _MINUTE, "min"), (_MINUTE, "min", 1, "s")):
         if whole >= size:

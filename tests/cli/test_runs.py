@@ -37,6 +37,7 @@ def steady(answer: object) -> str:
     """Leave out what is of this machine and moment: digests, commits, times, what the machine is."""
     text = re.sub(r"\b[0-9a-f]{40}\b|\b[0-9a-f]{64}\b", "HEX", str(answer))
     text = re.sub(r"\b(?=[0-9a-f]*\d)[0-9a-f]{12}\b", "SHA", text)
+    text = re.sub(r"\b\d+\.\d\d s\b", "N s", text)
     text = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d \S+", "TIME", text)
     text = re.sub(r"(?m)^  (system|processors|memory|driver|GPU|log) .*$", r"  \1 ...", text)
     text = re.sub(r"(?m)^  (CPU time|most memory) .*\n", "", text)
@@ -172,6 +173,24 @@ def test_what_changed_since_the_run_before(history: OnDisk, golden: Golden) -> N
     golden("diff-run.txt", steady(history.repro("diff", "count")))
 
 
+def test_directories_differ_file_by_file(project: OnDisk) -> None:
+    project.write("raw/a.csv", "1")
+    project.write("raw/b.csv", "2")
+    text = TWO_STEPS.replace('path = "raw.csv"', 'path = "raw"').replace("build/table.csv", "build/tables")
+    project.write("repro.toml", text)
+    project.write("clean.py", "import shutil, sys\nshutil.copytree(*sys.argv[1:3])\n")
+    project.lock()
+    assert project.repro(*VENV, "clean").status == 0
+    project.write("raw/b.csv", "22")
+    project.write("raw/c.csv", "3")
+    project.repro("lock")
+    assert project.repro(*VENV, "clean").status == 0
+    document = json.loads(project.repro("diff", "clean", "--json").stdout)
+    files = ["b.csv has another content: 1 bytes then, 2 now", "c.csv is new"]
+    assert [one["details"] for one in (*document["causes"], *document["outputs"])] == [files, files]
+    assert document["headline"] == "table differs because data raw is another"
+
+
 def test_differences_as_json_and_as_an_exit_status(history: OnDisk) -> None:
     newest, _clean, first, _first_clean = ids(history)
     answer = history.repro("diff", first, newest, "--json", "--exit-code")
@@ -180,6 +199,12 @@ def test_differences_as_json_and_as_an_exit_status(history: OnDisk) -> None:
     assert document["differs"]
     assert [cause["what"] for cause in document["first_causes"]] == ["clean.py"]
     assert history.repro("diff", newest, newest, "--exit-code").status == 0
+
+
+def test_the_beginning_of_many_runs_is_none_of_them(history: OnDisk) -> None:
+    answer = history.repro("diff", "2")
+    assert answer.status == 2
+    assert answer.stderr.startswith("error: 2 is the beginning of 4 runs")
 
 
 def test_the_first_run_has_none_before_it(project: OnDisk) -> None:
@@ -200,6 +225,8 @@ def test_locks_of_commits_files_and_runs(project: OnDisk, golden: Golden) -> Non
     told = {
         project.repro("diff", *words).stdout for words in (["HEAD~1"], ["HEAD~1", "HEAD"], ["HEAD~1", "repro.lock"])
     }
+    git(project, "branch", "some/branch", "HEAD~1")
+    told.add(project.repro("diff", "some/branch").stdout)
     assert len(told) == 1
     assert "GREETING hello -> good day" in told.pop().replace(":", "")
     document = json.loads(project.repro("diff", "HEAD~1", "--json").stdout)

@@ -110,6 +110,13 @@ def test_commits_that_are_not_here() -> None:
     assert headline(found).startswith("table differs because clean had commit 2e2e2e2e2e2e with")
 
 
+def test_commits_that_are_not_here_explain_nothing_where_something_else_does() -> None:
+    git = GitState(commit="2e" * 20, dirty=False)
+    found = compared(*pair(definition=NEW, git=git, inputs=(data("raw", "more"),)), code=None)
+    assert [cause.kind for cause in found.causes] == ["code", "data"]
+    assert headline(found) == "table differs because data raw is another"
+
+
 def test_a_definition_that_differs_for_no_reason_that_is_recorded() -> None:
     found = compared(*pair(definition=NEW, git=None), code=None)
     assert causes(found)[0].startswith("code: commit 1f1f1f1f1f1f -> none")

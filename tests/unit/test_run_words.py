@@ -23,7 +23,9 @@ NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 @pytest.mark.parametrize(
     ("seconds", "words"),
     [
-        (0, "0.0 s"),
+        (0, "0.00 s"),
+        (0.043, "0.04 s"),
+        (1, "1.0 s"),
         (9.94, "9.9 s"),
         (10, "10 s"),
         (59.6, "1 min"),

@@ -23,12 +23,12 @@ def page(found: Lineage, *, log: str, zone: tzinfo | None) -> str:
     `log` is the end of what the step printed; times are in `zone`, None for the machine's own.
     """
     anchors = {run: f"run-{number}" for number, run in enumerate([*found.runs][::-1])}
+    printed = joined(element("h2", "The end of what it printed"), element("pre", log)) if log else Markup()
+    told = joined(element("h2", "This run"), _sections(describe(found.run, zone), anchors, anchors[found.run.id]))
     parts = [
         _header(found.run, zone),
         _figure(found, anchors),
-        element("h2", "This run"),
-        _sections(describe(found.run, zone), anchors, anchors[found.run.id]),
-        joined(element("h2", "The end of what it printed"), element("pre", log)) if log else "",
+        *((printed, told) if found.run.status == "failed" else (told, printed)),  # where the reason stands comes first
         _upstream(found, anchors, zone),
         _missing(found.missing),
         element("footer", f"Written by repro {found.run.program} from the records of {_count(len(found.runs))}."),
