@@ -1,7 +1,7 @@
 """What of NVIDIA's driver a step needs beside its image: device nodes, libraries, nvidia-smi.
 
 This is what NVIDIA's container toolkit would bring in, for machines that have the driver and not the toolkit. Only
-files of the driver itself are passed: they need nothing but the C library, and any of the last ten years will do, so
+files of the driver itself are passed: what CUDA loads of them needs nothing but the C library, and not a new one, so
 that they run in images that are older or newer than this machine.
 
 Sources: libnvidia-container, `nvc_info.c` (its lists of libraries); ldconfig(8); NVIDIA's driver documentation,
