@@ -17,6 +17,8 @@ from pathlib import Path
 
 from repro_env.edges import child, process
 from repro_env.edges.child import Ended
+from repro_env.edges.container_use import ContainerUse
+from repro_env.edges.host import read_text
 from repro_env.edges.report import Reporter
 from repro_env.errors import RuntimeUnavailableError, ToolError
 from repro_env.image.podman_engine import load_image
@@ -122,24 +124,33 @@ class Podman:
         assert plan.image is not None, "podman needs the step image"
         image = load_image(self._store, plan.image, plan.tag, self._reporter)
         rootless = os.geteuid() != 0
-        created = plan.output.parent / "podman.id"
-        created.unlink(missing_ok=True)
+        created, first = plan.output.parent / "podman.id", plan.output.parent / "podman.pid"
+        for path in (created, first):
+            path.unlink(missing_ok=True)
         command, *rest = podman_arguments(plan, image, rootless=rootless, init=_init())
-        with child.guarded("podman", "rm", "--force", "--time", "0") as watch, child.output_to(log) as output:
+        use = ContainerUse(lambda: _first_process(first, created))
+        with child.guarded("podman", "rm", "--force", "--time", "0") as watch, child.output_to(log) as output, use:
             watch(plan.container)
             ended = child.supervise(
-                ["podman", command, "--cidfile", created, *rest],
+                ["podman", command, "--cidfile", created, "--pidfile", first, *rest],
                 env=process.base_environment(),
                 output=None if log is None else output,
                 deliver=lambda pid, number: _deliver(pid, plan.container, number),
             )
         started = created.exists()
-        created.unlink(missing_ok=True)
+        for path in (created, first):
+            path.unlink(missing_ok=True)
         if ended.status == _OWN_FAILURE and not started:
             raise RuntimeUnavailableError(
                 f"podman could not run step {plan.step.name}", "its own message is the last line above"
             )
-        return Ended(status=ended.status)
+        return Ended(status=ended.status, peak_memory=use.peak_memory, cpu_seconds=use.cpu_seconds)
+
+
+def _first_process(pid: Path, container: Path) -> tuple[int, str] | None:
+    """Return the container's first process and its id, as podman writes them to these files."""
+    number, name = read_text(pid).strip(), read_text(container).strip()
+    return (int(number), name) if number and name else None
 
 
 def _deliver(pid: int, container: str, number: int) -> None:
