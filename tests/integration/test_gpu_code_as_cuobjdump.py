@@ -90,11 +90,9 @@ def listed(cuobjdump: Path, library: Path) -> tuple[tuple[str, ...], tuple[str, 
 def counted(cuobjdump: Path, library: Path) -> tuple[set[str], set[str]] | None:
     """Return the architectures that its lists of files name, without suffixes."""
     text = told(cuobjdump, "-all", "--list-elf", "--list-ptx", str(library))
-    return (
-        None
-        if text is None
-        else (set(re.findall(r"\.sm_(\d+)[af]?\.cubin", text)), set(re.findall(r"\.sm_(\d+)[af]?\.ptx", text)))
-    )
+    if text is None:
+        return None
+    return set(re.findall(r"\.sm_(\d+)[af]?\.cubin", text)), set(re.findall(r"\.sm_(\d+)[af]?\.ptx", text))
 
 
 def libraries(wheel: Path) -> Iterator[tuple[str, bytes]]:

@@ -11,6 +11,7 @@ import struct
 import sys
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 
 from repro_env.image.gpu.observer import gpu_code
 from repro_env.image.gpu.sink import GpuSink, Result
@@ -124,6 +125,33 @@ def gpu_elf(
     ident = b"\x7fELF\x02\x01\x01"
     struct.pack_into("<16sHHIQQQIHHHHHH", body, 0, ident, kind, 62, 1, 0, 64, table, 0, 64, 56, count, 64, *numbers)
     return bytes(body)
+
+
+def write_large_elf(path: Path, *, size: int, count: int, together: bool = False) -> None:
+    """Write a library whose fat binary takes `size` bytes, most of them holes: `count` containers of equal size."""
+    small = gpu_elf((".nv_fatbin", b"12345678"), together=together)
+    place = small.index(b"12345678")
+    head, tail = bytearray(small[:place]), bytearray(small[place + 8 :])
+    grown = size - 8
+    (table,) = struct.unpack_from("<Q", head, 40)
+    struct.pack_into("<Q", head, 40, table + grown)
+    first = table - len(head) - 8
+    for row, at, value in ((1, 32, size), (2, 24, None)):
+        where = first + 64 * row + at
+        struct.pack_into("<Q", tail, where, value or struct.unpack_from("<Q", tail, where)[0] + grown)
+    read_only = 64 + 56 * (0 if together else 2)
+    (length,) = struct.unpack_from("<Q", head, read_only + 32)
+    struct.pack_into("<QQ", head, read_only + 32, length + grown, length + grown)
+    each = size // count
+    one = container(entry(SASS, 90, payload=b""), size=each - 16)
+    one = one[:24] + struct.pack("<Q", each - 16 - 64) + one[32:]
+    with path.open("wb") as stream:
+        stream.write(head)
+        for index in range(count):
+            stream.seek(place + index * each)
+            stream.write(one)
+        stream.seek(place + size)
+        stream.write(tail)
 
 
 def pieces(data: bytes, size: int) -> Iterator[bytes]:

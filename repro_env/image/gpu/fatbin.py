@@ -11,8 +11,9 @@ held against `cuobjdump` on real libraries of CUDA 11 to 13. In little-endian or
 from __future__ import annotations
 
 import struct
+from collections.abc import Generator
 
-from repro_env.image.gpu.walk import BETWEEN, Found, Skip, Steps, Take, UnreadableError
+from repro_env.image.gpu.walk import BETWEEN, Between, Found, Skip, Steps, Take, TooManyError, UnreadableError
 
 SECTIONS = frozenset({".nv_fatbin", "__nv_relfatbin"})
 """Where linked code stands, and relocatable code that was kept."""
@@ -26,13 +27,16 @@ _ENTRY_VERSION = 0x101
 _PTX, _SASS = 1, 2  # others: old cubins, NVVM's intermediate code
 _THIS_ONE, _FAMILY = 1 << 20, 1 << 21  # sm_90a: no other architecture; sm_100f: its family
 _ARCHITECTURES = range(10, 1000)
-_MOST = 1 << 20
-"""Containers of a section and entries of a container; PyTorch's largest library has thousands in all."""
+_MOST = 1 << 18
+"""Containers and entries of one section; the largest libraries have some ten thousand."""
+
+_BEYOND = "an entry of its GPU code reaches beyond its container"
 
 
 def containers(found: Found) -> Steps:
     """Read containers one after another into `found`, each once it is whole. Errors: `UnreadableError`."""
-    for _turn in range(_MOST):
+    left = _MOST
+    while left > 0:
         yield BETWEEN
         head = yield Take(_CONTAINER.size)
         _magic, version, width, size = _CONTAINER.unpack(head)
@@ -42,23 +46,24 @@ def containers(found: Found) -> Steps:
             raise UnreadableError(f"a container of its GPU code is of version {version}, which is not known")
         yield Skip(width - _CONTAINER.size)
         inner = Found()
-        yield from _entries(size, inner)
+        left -= 1 + (yield from _entries(size, inner, left))
         found.add(inner)
-    raise UnreadableError("it has too many containers of GPU code")
+    raise TooManyError("it has too many containers of GPU code")
 
 
-def _entries(left: int, found: Found) -> Steps:
-    for _turn in range(_MOST):
+def _entries(left: int, found: Found, most: int) -> Generator[Take | Skip | Between, bytes, int]:
+    """Read the entries of a container, which take `left` bytes, and return how many they are."""
+    for number in range(most):
         if not left:
-            return
-        if left < _ENTRY.size:
-            break
-        head = yield Take(_ENTRY.size)
+            return number
+        head = yield Take(min(_ENTRY.size, left))
+        if len(head) < _ENTRY.size:
+            raise UnreadableError(_BEYOND)
         kind, version, width, payload, _packed, _, minor, major, architecture, _, flags, _, _size = _ENTRY.unpack(head)
         if version != _ENTRY_VERSION:
             raise UnreadableError(f"an entry of its GPU code is of version {version:#x}, which is not known")
         if width < _ENTRY.size or width + payload > left:
-            break
+            raise UnreadableError(_BEYOND)
         name = _architecture(architecture, flags)
         if kind == _SASS:
             found.sass.add(name)
@@ -66,7 +71,7 @@ def _entries(left: int, found: Found) -> Steps:
             found.ptx.add(f"{name}/{major}.{minor}")
         yield Skip(width + payload - _ENTRY.size)
         left -= width + payload
-    raise UnreadableError("an entry of its GPU code reaches beyond its container")
+    raise TooManyError("it has too many entries of GPU code")
 
 
 def _architecture(number: int, flags: int) -> str:

@@ -12,7 +12,7 @@ import sys
 import zlib
 from dataclasses import dataclass
 
-from repro_env.image.gpu.walk import BETWEEN, Found, Skip, Steps, Take, UnreadableError
+from repro_env.image.gpu.walk import BETWEEN, Found, Skip, Steps, Take, TooManyError, UnreadableError
 
 SECTIONS = frozenset({".hip_fatbin"})
 
@@ -48,7 +48,7 @@ def bundles(found: Found) -> Steps:
         else:
             raise UnreadableError("something else stands between its bundles of GPU code")
         found.add(inner)
-    raise UnreadableError("it has too many bundles of GPU code")
+    raise TooManyError("it has too many bundles of GPU code")
 
 
 def _plain(found: Found) -> Steps:

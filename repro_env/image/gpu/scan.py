@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from repro_env.image.elf.layout import EXECUTABLE, LAYOUTS, LOAD, SHARED, WRITABLE, Segment
 from repro_env.image.elf.reader import Range
 from repro_env.image.gpu.fatbin import MAGIC, containers
-from repro_env.image.gpu.walk import Found, UnreadableError, Walk
+from repro_env.image.gpu.walk import Found, TooManyError, UnreadableError, Walk
 
 _RUN = 1  # PF_X
 _MOST_RUNS = 64
@@ -65,6 +65,9 @@ class Scan:
         before = run.walk.place
         try:
             run.walk.feed(data)
+        except TooManyError:
+            self._open, self._ranges = None, ()
+            return b""
         except UnreadableError:
             self._open = None
             return data[max(run.walk.place - before, 1) :]

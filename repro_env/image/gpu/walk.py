@@ -20,6 +20,10 @@ class UnreadableError(ValueError):
     """What stands here is not the format that it has to be."""
 
 
+class TooManyError(UnreadableError):
+    """There is more of it than any library has: it is not worth reading on anywhere in the file."""
+
+
 @dataclass(frozen=True, slots=True)
 class Take:
     """Give the next `size` bytes, which are to be few: they are collected."""
@@ -53,11 +57,11 @@ class Found:
     amd: set[str] = field(default_factory=set)
 
     def add(self, other: Found) -> None:
-        """Take in what another found. Errors: `UnreadableError` when that is more than any library has."""
+        """Take in what another found. Errors: `TooManyError`."""
         for mine, theirs in ((self.sass, other.sass), (self.ptx, other.ptx), (self.amd, other.amd)):
             mine.update(theirs)
             if len(mine) > _MOST_KINDS:
-                raise UnreadableError(f"it names more than {_MOST_KINDS} architectures")
+                raise TooManyError(f"it names more than {_MOST_KINDS} architectures")
 
 
 class Walk:
