@@ -30,7 +30,10 @@ JETSON = frozenset({(5, 3), (6, 2), (7, 2), (8, 7), (10, 1), (11, 0)})
 
 _VARIANT = re.compile(r"(?:[._-]?(?:cuda|cu|sm|rocm|hip))[._-]?\d+[a-z]?|[._-]?(?:nocublaslt|cpu)\b", re.IGNORECASE)
 _ARCHITECTURE = re.compile(r"[1-9]\d{1,2}[af]?\Z")
-_NVIDIA = ("nvidia-", "cutensor", "tensorrt")
+_NVIDIA_PACKAGES = ("nvidia-", "cutensor", "tensorrt")
+_NVIDIA_LIBRARIES = re.compile(
+    r"lib(?:cublas|cudnn|cufft|curand|cusolver|cusparse|cutensor|nccl|npp|nvinfer|nvjpeg|nvrtc|nvshmem)[A-Za-z_]*[.-]"
+)
 
 Capability = Tuple[int, int]
 
@@ -89,6 +92,11 @@ class Library:
     def stem(self) -> str:
         """The file's name without the CUDA version or architecture that it is one of several for."""
         return _VARIANT.sub("", self.name)
+
+    @property
+    def is_nvidias(self) -> bool:
+        """Whether it is one of NVIDIA's own libraries, which other packages may hold a copy of."""
+        return self.package.startswith(_NVIDIA_PACKAGES) or _NVIDIA_LIBRARIES.match(self.name) is not None
 
     @property
     def carried(self) -> str:
@@ -173,18 +181,15 @@ def _is_excused(library: Library, gpu: Gpu, fits: dict[Library, Fit]) -> bool:
     - Another one of its package that differs by the CUDA version or architecture in its name does serve it: the package
       loads the one that fits.
     - It is one of NVIDIA's own: who calls it asks first, as PyTorch does with cuSPARSELt.
-    - Another one of its package serves the GPU, and this one is for GPUs that can do more: all its code is for newer
-      ones, or for one architecture by name (`90a`).
+    - The rest of its package is for this GPU, too, and this one for GPUs that can do more: all its code is for newer
+      ones, or for architectures by name (`90a`, `100f`).
     """
     others = [one for one in fits if one.package == library.package and one != library]
-    serving = [one for one in others if fits[one] > Fit.UNSURE]
-    if any(one.stem == library.stem for one in serving):
-        return True
-    if library.package.startswith(_NVIDIA):
+    if library.is_nvidias or any(one.stem == library.stem and fits[one] > Fit.UNSURE for one in others):
         return True
     found = [_architecture(text.partition("/")[0]) for text in (*library.sass, *library.ptx)]
     is_newer = min(number for number, _ in found) > _pair(gpu.compute_capability)
-    return bool(serving) and (is_newer or all(suffix == "a" for _, suffix in found))
+    return any(fits[one] > Fit.NOTHING for one in others) and (is_newer or all(suffix for _, suffix in found))
 
 
 def _finding(library: Library, lacking: Sequence[Library], found: Fit, gpu: Gpu, driver: Driver) -> Finding:
@@ -223,20 +228,23 @@ def _untranslated(library: Library, gpu: Gpu, driver: Driver) -> tuple[str, str]
 
 
 def _suited(library: Library, *, sass_alone: bool = False) -> str:
-    """Return the compute capabilities that a library serves, for people: `compute capability 8.x from 8.0, or 9.0`."""
-    lowest: dict[int, int] = {}
-    words = []
-    for text in library.sass:
-        (major, minor), suffix = _architecture(text)
-        if suffix == "a" or (major, minor) in JETSON:
-            words.append(f"{major}.{minor}")
-        else:
-            lowest[major] = min(minor, lowest.get(major, minor))
-    ranges = [f"{major}.x" + (f" from {major}.{minor}" if minor else "") for major, minor in sorted(lowest.items())]
+    """Return the compute capabilities that a library serves, for people: `compute capability 7.x from 7.5 or 9.0`."""
     plain = [_architecture(text.partition("/")[0]) for text in library.ptx]
-    ptx = min((number for number, suffix in plain if not suffix), default=None)
-    newer = [] if ptx is None or sass_alone else [f"{ptx[0]}.{ptx[1]} and newer"]
-    return "compute capability " + " or ".join(dict.fromkeys([*ranges, *words, *newer]))
+    all_from = min((number for number, suffix in plain if not suffix and not sass_alone), default=(10**3, 0))
+    lowest: dict[int, int] = {}
+    alone = []
+    for (major, minor), suffix in map(_architecture, library.sass):
+        if suffix == "a" or (major, minor) in JETSON:
+            alone.append((major, minor))
+        elif (major, minor) < all_from:
+            lowest[major] = min(minor, lowest.get(major, minor))
+    words = {
+        (major, minor): f"{major}.x" + (f" from {major}.{minor}" if minor else "") for major, minor in lowest.items()
+    }
+    words.update({(ma, mi): f"{ma}.{mi}" for ma, mi in alone if mi < lowest.get(ma, 10) and (ma, mi) < all_from})
+    if all_from[0] < 10**3:
+        words[all_from] = f"{all_from[0]}.{all_from[1]} and newer"
+    return "compute capability " + " or ".join(words[number] for number in sorted(words))
 
 
 def _notes(

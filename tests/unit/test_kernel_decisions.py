@@ -6,7 +6,9 @@ family-specific features) and of the compatibility guide (what a driver translat
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -294,3 +296,52 @@ def test_a_library_that_cannot_be_read_is_told_and_is_no_failure_beside_others()
 def test_an_architecture_that_is_none_does_not_get_in(text: str) -> None:
     with pytest.raises(ValueError, match="architecture"):
         Library.from_dict({"package": "a 1", "path": "a.so", "sass": [text]})
+
+
+# Libraries as they are published
+
+REAL = json.loads((Path(__file__).parents[2] / "fixtures" / "gpu_code.json").read_text())["packages"]
+
+
+def published(package: str) -> list[Library]:
+    """Return the libraries of a wheel, by its package's name."""
+    [(name, found)] = [(key, libraries) for key, libraries in REAL.items() if key.partition(" ")[0] == package]
+    return [
+        Library(package=name, path=path, **{kind: tuple(text.split()) for kind, text in code.items()})
+        for path, code in found.items()
+    ]
+
+
+EVERY = ("6.1", "7.0", "7.5", "8.0", "8.6", "8.9", "9.0", "10.0", "10.3", "12.0", "12.1")
+
+
+@pytest.mark.parametrize(
+    ("package", "runs"),
+    [
+        ("bitsandbytes", EVERY),  # a library for each CUDA version, of which one is loaded
+        ("cupy-cuda12x", EVERY),
+        ("torchaudio", EVERY),
+        ("torchvision", EVERY),  # with a copy of NVIDIA's nvJPEG
+        ("xformers", EVERY),  # and FlashAttention 3, for Hopper by name
+        ("vllm", EVERY[2:]),  # and kernels for Hopper and for Blackwell by name
+        ("fbgemm-gpu", ("8.0", "8.6", "8.9", "9.0", "10.0", "10.3")),
+        ("nvidia-nccl-cu12", EVERY),
+        ("nvidia-cudnn-cu12", EVERY),
+        ("nvidia-cublas-cu12", EVERY),
+        ("nvidia-cusparselt-cu12", EVERY),  # which has nothing older than 8.0, and who calls it knows
+    ],
+)
+@pytest.mark.parametrize("device", EVERY)
+def test_published_packages_give_no_false_alarm(package: str, runs: tuple[str, ...], device: str) -> None:
+    gpu = Gpu(index=0, name="GPU", compute_capability=device)
+    statuses = [finding.status for finding in told(*published(package), gpu=gpu, driver=Driver("580.65.06", "13.0"))]
+    assert statuses == ["ok" if device in runs else "mismatch"]
+
+
+def test_a_new_gpu_with_an_old_driver_is_told_of_the_code_that_it_would_translate() -> None:
+    finding = one(*published("xformers"), gpu=B200, driver=Driver("550.54.15", "12.4"))
+    assert finding.found == "_C.so with SASS 60, 70, 75, 80, 90a; PTX 60, 80"
+    assert (
+        finding.hint
+        == "update the driver to 555.42.02 or newer, or use a GPU of compute capability 6.x or 7.x or 8.x or 9.0"
+    )
