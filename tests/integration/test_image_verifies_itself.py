@@ -335,6 +335,24 @@ runtimes = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.bwrap
+@pytest.mark.parametrize(("suite", "python"), [("bullseye", "3.9"), ("trixie", "3.13")])
+def test_an_older_and_a_newer_python(
+    suite: str, python: str, nvml: machines.Nvml, shared_store: Store, tmp_path: Path
+) -> None:
+    project = OneStep(tmp_path, shared_store.root)
+    project.write(suite=suite, python=python, command="import sys; print(sys.version_info[1])")
+    with (tmp_path / "repro.toml").open("a") as file:
+        file.write('[step.look.gpu]\ncompute-capability = ">=8.0"\n[step.look.host]\ncpus = 1\n')
+    project.repro("lock")
+    (image,) = json.loads(project.repro("build", "--json").stdout)["images"]
+    built = Built(project, shared_store, {"look": Digest.parse(image["image"])})
+    assert by_bwrap(built, "look", **seen(nvml, "h100")).stdout == f"{python.partition('.')[2]}\n"
+    wrong = by_bwrap(built, "look", **seen(nvml, "t4"))
+    assert (wrong.returncode, wrong.stdout) == (122, "")
+    assert "compute-capability: needed compute capability >=8.0, found GPU 0 (Tesla T4): 7.5" in wrong.stderr
+
+
 def verification(built: Built) -> dict[str, Any]:
     """Return what the newest run wrote of its machine."""
     runs = built.project.root / ".repro" / "runs"
