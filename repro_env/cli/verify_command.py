@@ -20,6 +20,7 @@ from repro_env.verify.checks import check_step
 from repro_env.verify.demand import check_allowed
 from repro_env.verify.facts import Facts
 from repro_env.verify.findings import Finding
+from repro_env.verify.report import findings_document, word
 
 _VERSION = 1
 
@@ -80,7 +81,7 @@ def _document(findings: Findings, allowed: Collection[str]) -> dict[str, Any]:
     steps = {
         name: {
             "ok": not _refused(found, allowed),
-            "findings": [{**one.to_dict(), "allowed": not one.is_met and one.name in allowed} for one in found],
+            "findings": findings_document(found, allowed),
         }
         for name, found in findings.items()
     }
@@ -89,15 +90,13 @@ def _document(findings: Findings, allowed: Collection[str]) -> dict[str, Any]:
 
 def _show(findings: Findings, allowed: Collection[str]) -> None:
     rows = [
-        (name, one.name, _word(one, allowed), one.needed, one.found)
-        for name, found in findings.items()
-        for one in found
+        (name, one.name, word(one, allowed), one.needed, one.found) for name, found in findings.items() for one in found
     ]
     titles = ("step", "check", "", "needed", "found")
     widths = [max(map(len, column)) for column in zip(titles, *rows, strict=True)]
     for row in (titles, *rows):
-        step, check, word, needed, found = (text.ljust(width) for text, width in zip(row, widths, strict=True))
-        mark = click.style(word, fg=_COLOURS.get(word.strip()))
+        step, check, status, needed, found = (text.ljust(width) for text, width in zip(row, widths, strict=True))
+        mark = click.style(status, fg=_COLOURS.get(status.strip()))
         click.echo(f"{step}  {check}  {mark}  {needed}  {found}".rstrip(), color=False if _is_plain() else None)
     for name, several in findings.items():
         for finding in several:
@@ -107,12 +106,6 @@ def _show(findings: Findings, allowed: Collection[str]) -> None:
 
 def _is_plain() -> bool:
     return "NO_COLOR" in os.environ
-
-
-def _word(finding: Finding, allowed: Collection[str]) -> str:
-    if finding.is_met:
-        return "ok"
-    return "allowed" if finding.name in allowed else finding.status
 
 
 def _explain(step: str, finding: Finding) -> None:
