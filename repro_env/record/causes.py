@@ -39,7 +39,12 @@ def own_causes(
     if old.definition == new.definition:
         found += _image(old, new)
     found += [*_machine(old, new), *_runtime(old, new)]
-    return tuple(sorted(found, key=lambda cause: KINDS.index(cause.kind))), notes
+    return tuple(sorted(found, key=_rank)), notes
+
+
+def _rank(cause: Difference) -> tuple[int, bool]:
+    """Return what sorts causes: by kind, and packages of another version before those that came or went with them."""
+    return KINDS.index(cause.kind), cause.kind == "packages" and not (cause.before and cause.after)
 
 
 def _explained(found: list[Difference], old: RunRecord, new: RunRecord) -> list[Difference]:

@@ -51,9 +51,9 @@ def ago(time: datetime, now: datetime) -> str:
 
 
 def ended(record: RunRecord) -> str:
-    """Return how a run ended: `succeeded`, `failed with exit status 3`, `failed by SIGKILL`, `interrupted`, `runs`."""
+    """Return how a run ended: `succeeded`, `failed with exit status 3`, `failed by SIGKILL`, `interrupted`, `running`."""
     if record.status == "started":
-        return "runs"
+        return "running"
     if record.status != "failed":
         return record.status
     if record.signal:

@@ -132,14 +132,16 @@ def test_packages_and_base_that_changed() -> None:
     before, after = pair(definition=NEW, lock=NEW)
     found = compared(before, after, known={before.id: old, after.id: new})
     name = step.environments[locks.AMD64].wheels[0].name
-    assert [cause.kind for cause in found.causes] == ["packages"]
-    assert headline(found) == f"table differs because clean had {name} 99.0 instead of {_version(old)}"
+    assert causes(found) == [f"packages: {name} {_version(old)} -> 99.0", "packages: + aaa 1.0"]
+    reason = f"clean had {name} 99.0 instead of {_version(old)}"
+    assert headline(found) == f"table differs because {reason}, and 1 more difference"
 
 
 def _upgraded(step: Any) -> Any:
     def upgraded(environment: Any) -> Any:
         first, *rest = environment.wheels
-        return replace(environment, wheels=(replace(first, version="99.0"), *rest), image=None)
+        wheels = (locks.wheel("aaa", "1.0"), replace(first, version="99.0"), *rest)
+        return replace(environment, wheels=wheels, image=None)
 
     return replace(step, environments={key: upgraded(value) for key, value in step.environments.items()})
 

@@ -52,7 +52,7 @@ def test_a_moment_says_its_zone() -> None:
     ("changes", "words"),
     [
         ({}, "succeeded"),
-        ({"status": "started"}, "runs"),
+        ({"status": "started"}, "running"),
         ({"status": "interrupted"}, "interrupted"),
         ({"status": "failed", "exit_status": 3}, "failed with exit status 3"),
         ({"status": "failed", "exit_status": None}, "failed"),

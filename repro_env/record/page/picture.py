@@ -77,7 +77,7 @@ def picture(found: Lineage, anchors: Mapping[str, str]) -> Markup:
         *(_node(node, frame.point(*layout.nodes[node.key]), anchors, found.run.id) for node in drawn.nodes),
         viewBox=f"0 0 {width:.0f} {height:.0f}",
         style=f"max-width:{width:.0f}px;min-width:{width * _SMALLEST:.0f}px",
-        role="img",
+        role="group",
         class_="lineage",
     )
 
@@ -174,7 +174,7 @@ def legend(found: Lineage) -> list[Markup]:
     drawn = graph(found)
     kinds = [kind for kind in ("data", "output") if any(node.kind == kind for node in drawn.nodes)]
     states = [status for status in STATUS_PATHS if any(status in {node.status, node.kind} for node in drawn.nodes)]
-    words = {"output": "made by a run", "started": "runs", "missing": "no record here"}
+    words = {"output": "made by a run", "started": "running", "missing": "no record here"}
     return [
         element("span", _small(kind) if kind in kinds else status_mark(kind), words.get(kind, kind))
         for kind in (*kinds, *states)
