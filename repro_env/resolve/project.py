@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from repro_env.config.model import Base, Project, Step
+from repro_env.config.versions import VersionRange
 from repro_env.edges.pool import thread_pool
 from repro_env.errors import ResolutionError
 from repro_env.lock.cuda import cuda_facts
@@ -130,9 +131,13 @@ class Resolution:
             for key, packages in resolved.items()
         }
         built = {key: self._with_built(key, environment, bases) for key, environment in {**kept, **fresh}.items()}
-        return {
-            key: _with_cuda(one, bases[self.project.steps[key[0]].base].roots[key[1]]) for key, one in built.items()
-        }
+        found = {}
+        for key, environment in built.items():
+            step = self.project.steps[key[0]]
+            root = bases[step.base].roots[key[1]]
+            found[key] = _with_cuda(environment, root)
+            _check_driver(step, found[key], root)
+        return found
 
     def _interpreters(self, bases: Mapping[str, LockedBase]) -> dict[tuple[str, Platform], Interpreter | None]:
         """Return the Python that each step brings along on each platform, None where it takes its base's own."""
@@ -188,6 +193,22 @@ def _with_cuda(environment: Environment, root: Root) -> Environment:
     """Say anew what CUDA follows from the pins: a later program may know more than the one that wrote the lock."""
     env = root.env if isinstance(root, ImageRoot) else {}
     return replace(environment, cuda=cuda_facts(environment.versions, env))
+
+
+def _check_driver(step: Step, environment: Environment, root: Root) -> None:
+    """Check that a driver that a step asks for can run the CUDA that it brings along. Errors: `ResolutionError`."""
+    cuda, asked = environment.cuda, step.gpu.driver if step.gpu else None
+    bridged = isinstance(root, ImageRoot) and root.compat is not None
+    if cuda is None or not asked or not cuda.driver or bridged:
+        return
+    try:
+        VersionRange.parse(f"{asked},>={cuda.driver}")
+    except ValueError:
+        raise ResolutionError(
+            f"step {step.name} asks for a driver that cannot run its CUDA",
+            f"gpu.driver is {asked}, and CUDA {cuda.runtime}, from {cuda.origin}, needs {cuda.driver} or newer",
+            "ask for a newer driver, or for packages made for an older CUDA",
+        ) from None
 
 
 def _with_wheels(sources: Iterable[SourcePackage], before: Iterable[SourcePackage]) -> tuple[SourcePackage, ...]:

@@ -49,6 +49,7 @@ class World:
     previous: dict[str, tuple[Wheel, ...]] = field(default_factory=dict)
     interpreters: list[tuple[str, str]] = field(default_factory=list)
     patch: int = 11
+    runtime: str = ""
 
     def base(self, base: DebianBase | ImageBase, previous: LockedBase | None) -> LockedBase:
         assert isinstance(base, DebianBase)
@@ -58,9 +59,9 @@ class World:
     def python(self, requests: Sequence[StepRequest]) -> dict[tuple[str, Platform], Packages]:
         self.steps += [request.step for request in requests]
         self.previous |= {request.step: request.previous for request in requests}
-        return {
-            (request.step, request.platform): Packages(wheels=(wheel("numpy", self.numpy),)) for request in requests
-        }
+        wheels = (wheel("numpy", self.numpy),)
+        wheels += (wheel("nvidia-cuda-runtime-cu12", self.runtime),) if self.runtime else ()
+        return {(request.step, request.platform): Packages(wheels=wheels) for request in requests}
 
     def interpreter(self, python: PythonVersion, platform: Platform) -> Interpreter:
         self.interpreters.append((str(python), str(platform)))
@@ -262,3 +263,51 @@ def test_compiling_changes_the_image_but_no_pin() -> None:
     assert (world.bases, world.steps) == ([], [])
     assert after.steps["clean"].environments[AMD64].image is None
     assert after.steps["train"] == before.steps["train"]
+
+
+# What CUDA follows from the pins
+
+
+def cuda_of(lock: Lock) -> str:
+    facts = lock.steps["clean"].environments[AMD64].cuda
+    return facts.runtime if facts else ""
+
+
+def test_cuda_is_derived_and_derived_again_where_nothing_is_resolved() -> None:
+    world = World(runtime="12.8.90")
+    lock = built(world.lock(TEXT))
+    assert cuda_of(lock) == "12.8"
+    step = lock.steps["clean"]
+    before = replace(step, environments={AMD64: replace(step.environments[AMD64], cuda=None)})
+    again = world.lock(TEXT, replace(lock, steps={**lock.steps, "clean": before}))
+    assert (world.steps, cuda_of(again)) == ([], "12.8")
+    assert again.steps["clean"].environments[AMD64].image == digest("clean")  # which the facts are no part of
+
+
+def test_another_backend_of_pytorch_resolves_its_step_anew() -> None:
+    world = World()
+    lock = world.lock(TEXT)
+    asked = TEXT.replace('["numpy<2"]', '["numpy<2"]\ntorch-backend = "cu128"')
+    assert world.lock(asked, lock).steps["clean"].torch_backend == "cu128"
+    assert world.steps == ["clean"]
+
+
+def test_settings_are_asked_for_without_anything_resolved_anew() -> None:
+    world = World()
+    lock = built(world.lock(TEXT))
+    again = world.lock(TEXT.replace('["numpy<2"]', '["numpy<2"]\ndeterministic = true'), lock)
+    assert world.steps == []
+    assert again.steps["clean"].deterministic["PYTHONHASHSEED"] == "0"
+    assert again.steps["clean"].environments[AMD64].image == digest("clean")
+
+
+@pytest.mark.parametrize(("driver", "fine"), [("<525", False), ("==470.*", False), ("<530", True), (">=550", True)])
+def test_a_driver_that_cannot_run_the_steps_cuda_is_refused(driver: str, fine: bool) -> None:
+    asked = f'{TEXT}[step.train.gpu]\ndriver = "{driver}"\n'
+    if fine:
+        World(runtime="12.8.90").lock(asked)
+        return
+    with pytest.raises(ResolutionError) as caught:
+        World(runtime="12.8.90").lock(asked)
+    assert caught.value.what == "step train asks for a driver that cannot run its CUDA"
+    assert "CUDA 12.8, from nvidia-cuda-runtime-cu12 12.8.90, needs 525.60.13 or newer" in caught.value.why
