@@ -22,6 +22,9 @@ from repro_env.verify.slice import needs_of
 FILE = "verify.json"
 """The name, in a run's directory, of the findings."""
 
+_TOOLKITS = frozenset({"compute-capability", "cuda", "driver", "require"})
+"""Checks of which NVIDIA's container toolkit makes some as well, by `NVIDIA_REQUIRE_CUDA`, before a container starts."""
+
 _DIRECTORY = "check"
 _FOUND = f"/run/repro/{FILE}"
 _PROGRAM = "/run/repro/check"  # `/run` is a fresh file system in every runtime that isolates
@@ -58,6 +61,8 @@ def _check(run: Path, program: str, allowed: Collection[str], mounts: tuple[Moun
     with os_errors(f"write {found}"):
         found.touch()
     allow = {ALLOW: ",".join(sorted(allowed))} if allowed else {}
+    if _TOOLKITS.intersection(allowed):
+        allow["NVIDIA_DISABLE_REQUIRE"] = "1"
     return Check(
         command=interpreter_arguments(f"{ENVIRONMENT}/bin/python", program),
         variables={**allow, FINDINGS: _FOUND},

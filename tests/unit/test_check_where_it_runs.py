@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -48,6 +50,20 @@ def test_a_step_image_has_the_program(tmp_path: Path) -> None:
     assert check.variables == {"REPRO_ALLOW": "cpus,shm", "REPRO_FINDINGS": "/run/repro/verify.json"}
     assert check.mounts == (Mount(source=tmp_path / "verify.json", target="/run/repro/verify.json", read_only=False),)
     assert (tmp_path / "verify.json").read_bytes() == b""
+
+
+@pytest.mark.parametrize(("name", "disabled"), [("driver", True), ("memory", False)])
+def test_what_is_allowed_is_not_refused_by_nvidias_toolkit(tmp_path: Path, name: str, *, disabled: bool) -> None:
+    assert ("NVIDIA_DISABLE_REQUIRE" in check_in_image(tmp_path, {name}).variables) is disabled
+
+
+def test_what_asks_nothing_loads_nothing_of_it() -> None:
+    code = (
+        "import sys, repro_env.cli.running, repro_env.cli.exec_command, repro_env.cli.build_command; "
+        "print([name for name in sys.modules if name in ('pynvml', 'repro_env.verify.needs', 'repro_env.cli.checking')])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout == "[]\n"
 
 
 def test_an_environment_image_is_given_it(tmp_path: Path) -> None:
