@@ -23,7 +23,7 @@ FILE = "verify.json"
 """The name, in a run's directory, of the findings."""
 
 _TOOLKITS = frozenset({"compute-capability", "cuda", "driver", "require"})
-"""Checks of which NVIDIA's container toolkit makes some as well, by `NVIDIA_REQUIRE_CUDA`, before a container starts."""
+"""Checks that NVIDIA's container toolkit may make as well, by `NVIDIA_REQUIRE_CUDA`, before a container starts."""
 
 _DIRECTORY = "check"
 _FOUND = f"/run/repro/{FILE}"
