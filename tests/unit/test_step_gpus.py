@@ -17,6 +17,7 @@ from repro_env.run.find_driver import find_driver
 from repro_env.run.gpus import LIBRARIES, GpuDevice, GpuGrant, capabilities, selection
 from repro_env.run.runtimes.base import Unavailable
 from repro_env.run.runtimes.docker import Docker, engine_passing
+from repro_env.run.runtimes.podman import knows_cdi
 from repro_env.verify.facts import Gpu
 from repro_env.verify.gpu_choice import choose_gpus
 
@@ -182,6 +183,20 @@ def test_what_a_specification_does_not_describe(known: set[str]) -> None:
 
 def test_a_part_of_a_gpu_is_not_asked_for_as_the_whole() -> None:
     assert cdi.passing(grant(MIG), {"0", "0:0"}) is None
+
+
+@pytest.mark.parametrize(
+    ("said", "known"),
+    [
+        ("podman version 4.3.1\n", True),
+        ("podman version 4.1.0-dev\n", True),
+        ("podman version 5.0.0\n", True),
+        ("podman version 3.4.4\n", False),
+        ("", False),
+    ],
+)
+def test_podman_takes_names_of_cdi_from_a_version_on(said: str, known: bool) -> None:
+    assert knows_cdi(said) is known
 
 
 # By docker's own means

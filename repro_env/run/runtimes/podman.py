@@ -9,6 +9,7 @@ import csv
 import io
 import json
 import os
+import re
 import shutil
 import threading
 import time
@@ -35,6 +36,8 @@ _ANSWER_SECONDS = 60.0
 _RETRY_SECONDS = 0.1
 _OWN_FAILURE = 125
 """The exit status for podman's own failures (podman-run(1), "Exit Status")."""
+
+_CDI_VERSION = (4, 1)
 
 _INITS = (
     "/usr/libexec/podman/catatonit",
@@ -77,6 +80,12 @@ def _gpu_arguments(plan: RunPlan) -> list[str]:
     return words
 
 
+def knows_cdi(said: str) -> bool:
+    """Whether a podman that says this of its version takes CDI's names for devices: from 4.1 on."""
+    match = re.search(r"(\d+)\.(\d+)", said)
+    return match is not None and (int(match[1]), int(match[2])) >= _CDI_VERSION
+
+
 def _mount(mount: Mount) -> str:
     """Return a mount as podman reads it: one line of comma-separated values, quoted where a path has a comma."""
     text = io.StringIO()
@@ -113,7 +122,9 @@ class Podman:
 
     def pass_gpus(self, grant: GpuGrant) -> Passing | Unavailable:
         """Return the devices by their CDI names where all are described, else nodes and the driver's files."""
-        return cdi.passing(grant, cdi.described()) or pass_files(grant, self._driver, cdi.HINT)
+        asked = process.run(["podman", "--version"], timeout=_ANSWER_SECONDS, check=False)
+        described = cdi.described() if knows_cdi(asked.stdout) else ()
+        return cdi.passing(grant, described) or pass_files(grant, self._driver, cdi.HINT)
 
     def not_isolated(self, plan: RunPlan) -> Sequence[str]:  # noqa: ARG002 - podman's network is not this machine's
         """Return nothing: a container shares the kernel alone."""
