@@ -306,10 +306,12 @@ REAL = json.loads((Path(__file__).parents[2] / "fixtures" / "gpu_code.json").rea
 def published(package: str) -> list[Library]:
     """Return the libraries of a wheel, by its package's name."""
     [(name, found)] = [(key, libraries) for key, libraries in REAL.items() if key.partition(" ")[0] == package]
-    return [
-        Library(package=name, path=path, **{kind: tuple(text.split()) for kind, text in code.items()})
-        for path, code in found.items()
-    ]
+    listed = ({"package": name, "path": path, **_lists(code)} for path, code in found.items())
+    return [Library.from_dict(values) for values in listed]
+
+
+def _lists(code: dict[str, str]) -> dict[str, list[str]]:
+    return {kind: text.split() for kind, text in code.items()}
 
 
 EVERY = ("6.1", "7.0", "7.5", "8.0", "8.6", "8.9", "9.0", "10.0", "10.3", "12.0", "12.1")

@@ -59,8 +59,8 @@ class World:
     def python(self, requests: Sequence[StepRequest]) -> dict[tuple[str, Platform], Packages]:
         self.steps += [request.step for request in requests]
         self.previous |= {request.step: request.previous for request in requests}
-        wheels = (wheel("numpy", self.numpy),)
-        wheels += (wheel("nvidia-cuda-runtime-cu12", self.runtime),) if self.runtime else ()
+        runtime = [wheel("nvidia-cuda-runtime-cu12", self.runtime)] if self.runtime else []
+        wheels = (wheel("numpy", self.numpy), *runtime)
         return {(request.step, request.platform): Packages(wheels=wheels) for request in requests}
 
     def interpreter(self, python: PythonVersion, platform: Platform) -> Interpreter:
