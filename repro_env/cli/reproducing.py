@@ -278,7 +278,7 @@ def _check_comparisons(record: RunRecord, wishes: Wishes) -> None:
     """Check before a long run that what it makes can be compared. Errors: `ComparisonError`."""
     for output in record.outputs:
         text = wishes.comparisons.get(output.name) or output.compare
-        if text:
+        if text and output.kind == "file":
             check_available(Comparison.parse(text), output.path)
 
 

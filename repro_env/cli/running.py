@@ -27,6 +27,7 @@ from repro_env.record.model import GitState, RecordedOutput, RunRecord
 from repro_env.record.runs import OpenRun, list_runs, new_run_id, recording
 from repro_env.run.execute import Outcome, execute, make_run_directory
 from repro_env.run.gpus import NOTHING
+from repro_env.run.keep import keep
 from repro_env.run.plan import Input, RunPlan, User, checked, plan_run
 from repro_env.run.runtimes.base import Needs
 from repro_env.run.runtimes.choose import choose_for, runtimes_of
@@ -106,8 +107,9 @@ class Run:
         runtime: str = "",
         allowed: Collection[str] = (),
         repeating: Repeating | None = None,
+        full: bool = False,
     ) -> None:
-        """`allowed` are the names of findings that keep no run from starting."""
+        """`allowed` are the names of findings that keep no run from starting; with `full` every input is read whole."""
         self._workspace, self._store, self._report, self._allowed = workspace, store, report, allowed
         self._repeating = repeating
         self._home = repeating.home if repeating else workspace.root
@@ -117,7 +119,9 @@ class Run:
         self._facts = self._machine()
         self.runtime, self._gpus = choose_for(runtimes_of(store, report, runtime), self._grant(), asked=runtime)
         self._verifier: Verifies = (
-            repeating.verifier if repeating else Verifier(workspace, self._lock, list_runs(workspace.root), report)
+            repeating.verifier
+            if repeating
+            else Verifier(workspace, self._lock, list_runs(workspace.root), report, trust=not full)
         )
 
     def prepare(self) -> Prepared:
@@ -210,8 +214,11 @@ class Run:
         return read_verification(directory)
 
     def _outputs(self, outcome: Outcome, directory: Path) -> list[RecordedOutput]:
-        """Return what the step made, and keep the manifests of directories with the run."""
+        """Return what the step made; the run keeps the manifests of directories, and a copy of what is to be kept."""
         step = self._step
+        for name in () if self._repeating else self._workspace.project.steps[step.name].keep:
+            if name in outcome.outputs:
+                keep(outcome.outputs[name], directory / "output" / step.outputs[name])
         made = (self._verifier.output(name, step.outputs[name], at, directory) for name, at in outcome.outputs.items())
         return [replace(output, compare=step.compare.get(output.name, "")) for output in made]
 

@@ -96,10 +96,10 @@ class Step:
     """One command with its own environment, inputs and outputs.
 
     `inputs` are data names and `STEP.OUTPUT` references; `outputs` maps a name to a path relative to the project;
-    `compare` says how an output is held against another run's (see `comparison`), where not byte for byte; `code` are
-    globs relative to the project, or None for what git tracks. With `bytecode` the image holds its Python compiled,
-    too; with `deterministic` its libraries are told to give the same numbers each time. `gpu` and `host` are what it
-    asks of the machine, None for nothing.
+    `compare` says how an output is held against another run's (see `comparison`), where not byte for byte; `keep` are
+    the outputs of which each run keeps a copy; `code` are globs relative to the project, or None for what git tracks.
+    With `bytecode` the image holds its Python compiled, too; with `deterministic` its libraries are told to give the
+    same numbers each time. `gpu` and `host` are what it asks of the machine, None for nothing.
     """
 
     name: str
@@ -109,6 +109,7 @@ class Step:
     inputs: tuple[str, ...] = ()
     outputs: Mapping[str, str] = field(default_factory=dict)
     compare: Mapping[str, str] = field(default_factory=dict)
+    keep: tuple[str, ...] = ()
     code: tuple[str, ...] | None = None
     env: Mapping[str, str] = field(default_factory=dict)
     network: bool = False

@@ -161,15 +161,16 @@ def _step(name: str, table: Table) -> Step:
         build=tuple(sorted(map(normalise_name, filter(None, table.texts("build", check=normalise_name, unique=True))))),
         torch_backend=table.text("torch-backend", check=torch_backend),
     )
-    outputs, compare = read_outputs(table)
+    outputs = read_outputs(table)
     return Step(
         name=name,
         base=table.text("base", required="name one of the [base.NAME] tables"),
         python=request,
         command=table.texts("command", check=checks.word, required='add command = ["python", "SCRIPT.py"]', some=True),
         inputs=table.texts("inputs", unique=True),
-        outputs=outputs,
-        compare=compare,
+        outputs=outputs.paths,
+        compare=outputs.compare,
+        keep=outputs.keep,
         code=table.texts("code", check=checks.glob) if table.has("code") else None,
         env=table.text_map("env", check_name=checks.variable_name, convert=checks.word),
         network=table.flag("network"),

@@ -200,6 +200,17 @@ def test_a_directory_of_which_only_the_manifest_is_left(fresh: Repeated) -> None
     assert output["told"].startswith("differs: run has another content of the same")
 
 
+def test_an_output_that_each_run_keeps(fresh: Repeated) -> None:
+    how = '{ path = "build/table.json", compare = "json: rtol=1e-9, ignore=run", keep = true }'
+    code = "import json, os\ntarget.write_text(json.dumps({'loss': 0.5, 'run': os.environ['REPRO_RUN']}))"
+    change_clean(fresh, code, f"outputs = {{ table = {how} }}")
+    fresh.ran("clean")
+    fresh.ran("clean")
+    shutil.rmtree(fresh.root / "build")
+    (output,) = fresh.reproduced(fresh.records[1].id)["runs"][0]["outputs"]
+    assert (output["equal"], output["same_bytes"], output["original_gone"]) == (True, False, False)
+
+
 def test_how_a_run_ended_counts(fresh: Repeated) -> None:
     change_clean(fresh, "print('no')\nsys.exit(3)")
     fresh.ran("clean", status=3)

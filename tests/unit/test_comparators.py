@@ -387,7 +387,6 @@ class TestCommand:
 
 def test_what_a_method_cannot_read_is_said_before_the_run() -> None:
     check_available(Comparison.parse("numeric"), "a.npz")
-    check_available(Comparison.parse("numeric"), "models")
     with pytest.raises(ComparisonError, match=r"model\.pt cannot be compared as numeric"):
         check_available(Comparison.parse("numeric"), "build/model.pt")
 

@@ -16,7 +16,7 @@ debian = "bookworm"
 base = "slim"
 python = "3.11"
 command = ["true"]
-outputs = { a = "a.csv", b = { path = "./b.npz", compare = "numeric:rtol=1e-6" }, c = { path = "c" } }
+outputs = { a = "a.csv", b = { path = "./b.npz", compare = "numeric:rtol=1e-6" }, c = { path = "c", keep = true } }
 """
 
 
@@ -77,4 +77,5 @@ def test_what_is_written_reads_back(rtol: float, atol: float, any_order: bool) -
 def test_an_output_is_a_path_or_a_table() -> None:
     step = read_project(PROJECT, file="repro.toml").steps["s"]
     assert step.outputs == {"a": "a.csv", "b": "b.npz", "c": "c"}
+    assert step.keep == ("c",)
     assert step.compare == {"b": "numeric: rtol=1e-06"}

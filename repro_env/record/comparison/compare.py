@@ -53,11 +53,8 @@ def comparator(comparison: Comparison, name: str) -> Comparator:
 
 
 def check_available(comparison: Comparison, path: str) -> None:
-    """Check before a long run that its output can be compared after it. Errors: as `comparator`.
-
-    What is in a directory is not known before.
-    """
-    if comparison.method != "command" and os.path.splitext(path)[1]:
+    """Check before a long run that a file it makes can be compared after it. Errors: as `comparator`."""
+    if comparison.method != "command":
         comparator(comparison, path)
 
 
