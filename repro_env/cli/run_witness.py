@@ -9,16 +9,20 @@ from pathlib import Path
 
 from repro_env.cli.history import runs_around
 from repro_env.cli.project import LOCK_FILE
+from repro_env.config.comparison import Comparison
 from repro_env.data import manifest
 from repro_env.edges import process
-from repro_env.errors import LockError, ToolError
+from repro_env.edges.report import Silent
+from repro_env.errors import LockError, StoreError, ToolError
 from repro_env.lock.model import Lock
 from repro_env.lock.parse import parse_lock
 from repro_env.record.code import CodeChange, RecordedCode, code_changes
+from repro_env.record.comparison.base import ComparisonError
+from repro_env.record.comparison.compare import compare
 from repro_env.record.difference import Content, Evidence
 from repro_env.record.differences import Witness
-from repro_env.record.model import RunRecord
-from repro_env.record.runs import Run
+from repro_env.record.model import RecordedOutput, RunRecord
+from repro_env.record.runs import Run, Runs
 from repro_env.values import Digest
 
 
@@ -31,8 +35,9 @@ class RunWitness:
         for run in compared:
             here = run.directory.resolve().parent
             self._roots.append(here)
-            others = (Run(directory=here / record.id, record=record) for record in runs_around(run).records)
+            others = [Run(directory=here / record.id, record=record) for record in runs_around(run).records]
             self._runs |= {other.record.id: other for other in others}
+            self._neighbours = Runs(records=tuple(other.record for other in others), damaged=())
         self._runs |= {run.record.id: run for run in compared}
 
     @property
@@ -68,6 +73,11 @@ class RunWitness:
         return RecordedCode(git=record.git, directory=self._runs[record.id].directory) if record.git else None
 
     def _files(self, before: Content, after: Content) -> Sequence[str]:
+        if isinstance(before, RecordedOutput) and isinstance(after, RecordedOutput):
+            return (*self._by_file(before, after), *self._by_content(before, after))
+        return self._by_file(before, after)
+
+    def _by_file(self, before: Content, after: Content) -> Sequence[str]:
         old, new = self._manifest(before.digest), self._manifest(after.digest)
         if old is None or new is None:  # a file has none
             return ()
@@ -75,6 +85,25 @@ class RunWitness:
             return manifest.differences(manifest.parse(old), manifest.parse(new))
         except ValueError:
             return ()
+
+    def _by_content(self, then: RecordedOutput, now: RecordedOutput) -> Sequence[str]:
+        """Return what differs first where both outputs are still somewhere, as those of a run and its repetition."""
+        from repro_env.cli.recovered import Shelf  # noqa: PLC0415 - most outputs that differ replaced each other
+
+        shelf = Shelf(self._roots[-1].parent.parent, self._neighbours, Silent())
+        places = shelf.output_of(then), shelf.output_of(now)
+        text = now.compare or then.compare or "exact"
+        try:
+            comparison = Comparison.parse(text)
+        except ValueError:
+            return ()
+        if places[0] is None or places[1] is None or comparison.method == "command":
+            return ()
+        try:
+            verdict = compare(places[0], places[1], comparison, run_command=_no_command)
+        except (ComparisonError, StoreError):
+            return ()
+        return (f"equal as {text}: {verdict}" if verdict.equal else str(verdict),)
 
     @functools.cache  # noqa: B019 - lives as long as the command
     def _manifest(self, digest: Digest) -> bytes | None:
@@ -87,6 +116,10 @@ class RunWitness:
             if made.digest == digest
         ]
         return next((text for path in candidates if (text := _kept(path, digest)) is not None), None)
+
+
+def _no_command(_words: Sequence[str], _then: Path, _now: Path) -> tuple[int, str]:
+    raise ComparisonError("a command is not run for this")
 
 
 def _kept(path: Path, digest: Digest | None) -> bytes | None:

@@ -191,6 +191,15 @@ def test_directories_differ_file_by_file(project: OnDisk) -> None:
     assert document["headline"] == "table differs because data raw is another"
 
 
+def test_outputs_that_are_both_still_there_differ_by_so_much(history: OnDisk) -> None:
+    newest, first = (run for run in ids(history) if "clean" in run)
+    kept = history.root / ".repro/runs" / first / "output/build/table.csv"
+    kept.parent.mkdir(parents=True)
+    kept.write_text("A,B\n1,2\n")
+    [made] = json.loads(history.repro("diff", first, newest, "--json").stdout)["outputs"]
+    assert made["details"] == ["line 3: '' then, 'more' now; 8 bytes then, 12 now"]
+
+
 def test_differences_as_json_and_as_an_exit_status(history: OnDisk) -> None:
     newest, _clean, first, _first_clean = ids(history)
     answer = history.repro("diff", first, newest, "--json", "--exit-code")
