@@ -6,7 +6,6 @@ device); neither is in this machine's own `/dev` or `/usr`.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shutil
@@ -214,7 +213,7 @@ def test_an_ordinary_user_may_use_the_nodes(eight: Path, probe: bytes) -> None:
 @pytest.fixture
 def specification(eight: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A specification of two GPUs, of a kind that no real device of this machine has."""
-    monkeypatch.setattr(cdi, "KIND", "repro-test.example/gpu")
+    monkeypatch.setattr(cdi, "KIND", f"repro-test-{os.getpid()}.example/gpu")  # one that no other test describes
     library = {"hostPath": f"{eight}/usr/lib64/libnvidia-ml.so.{machines.VERSION}", "options": ["ro", "bind"]}
     document = {
         "cdiVersion": "0.5.0",
@@ -243,8 +242,6 @@ def specification(eight: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
         yield
     finally:
         path.unlink()
-        with contextlib.suppress(OSError):  # others have specifications there
-            SPECIFICATIONS.rmdir()
 
 
 @pytest.mark.podman
@@ -254,7 +251,7 @@ def test_podman_brings_in_what_a_specification_describes(
 ) -> None:
     runtime = runtime_of("podman", store, eight)
     passing = passed(runtime, whole(4))
-    assert passing.names == (f"repro-test.example/gpu={machines.uuid('GPU', 4)}",)
+    assert passing.names == (f"{cdi.KIND}={machines.uuid('GPU', 4)}",)
     lines = run(runtime, store, tmp_path, passing, probe)
     assert lines[0] == "CUDA_VISIBLE_DEVICES=0"
     assert lines[3:] == [machines.uuid("GPU", 4)]
