@@ -12,7 +12,7 @@ say() { printf 'prepare: %s\n' "$*"; }
 # What must be there, and the package that brings it: a command, or a file by its path.
 needs=(
     docker:docker.io dockerd:docker.io iptables:iptables podman:podman runc:runc skopeo:skopeo umoci:umoci oci-image-tool:oci-image-tool
-    buildah:buildah bwrap:bubblewrap docker-registry:docker-registry busybox:busybox-static openssl:openssl git:git
+    buildah:buildah bwrap:bubblewrap docker-registry:docker-registry busybox:busybox-static openssl:openssl git:git git-lfs:git-lfs
     hyperfine:hyperfine gcc:gcc newuidmap:uidmap
     /usr/include/stdlib.h:libc6-dev /etc/ssl/certs/ca-certificates.crt:ca-certificates
 )

@@ -56,10 +56,10 @@ def verify(*, names: tuple[str, ...], as_json: bool) -> None:
 @click.argument("sides", nargs=-1, metavar="[A] [B]")
 @_JSON
 def diff(*, sides: tuple[str, ...], as_json: bool) -> None:
-    """Tell what changed in the data from lock A to lock B, file by file where their manifests are kept here.
+    """Tell what changed in the data between two locks, file by file.
 
-    A and B are commits, runs or files, as `repro diff` takes them; B is the project's repro.lock if left out, and A
-    that of the last commit.
+    That takes the manifests of both, which are kept where the data was locked or pulled. A and B are commits, runs or
+    files, as `repro diff` takes them; B is the project's repro.lock if left out, and A that of the last commit.
     """
     from repro_env.cli.data_text import show_diff  # noqa: PLC0415 - what --help does without
 

@@ -13,7 +13,7 @@ from repro_env.cli.diff_command import two_locks
 from repro_env.cli.progress import reporter
 from repro_env.cli.project import LOCK_FILE, Workspace, open_workspace, read_lock, store_root
 from repro_env.data import manifest
-from repro_env.data.inputs import DataInputs, Pulled
+from repro_env.data.supply import DataSupply, Pulled
 from repro_env.data.tree import listed
 from repro_env.data.verify import DataFinding, compare, demand
 from repro_env.edges.report import Reporter
@@ -45,7 +45,7 @@ class _Data:
         self.workspace = open_workspace()
         self.workspace.check_data(names)
         self.locked = _locked(self.workspace, names)
-        self.inputs = DataInputs(self.workspace.root, store_root(), report, os.environ)
+        self.inputs = DataSupply(self.workspace.root, store_root(), report, os.environ)
         self._manifests = self.workspace.root / ".repro" / "manifests"
 
     def status(self, locked: LockedData) -> DataStatus:
@@ -63,6 +63,8 @@ class _Data:
 
     def finding(self, locked: LockedData, *, trust: bool) -> DataFinding:
         """Compare one input with its pin."""
+        if not (_is_here(locked) or os.path.lexists(self.workspace.root / locked.path)):
+            raise VerificationError(f"data {locked.name} is not at {locked.path}", "", _how_to_have(locked))
         pinned = self.inputs.by_content(locked)
         return compare(pinned, self.inputs.measure(pinned, trust=trust), manifests=self._manifests)
 
@@ -86,7 +88,7 @@ def pull_data(names: Sequence[str], *, force: bool, as_json: bool) -> None:
     done: list[Pulled] = []
     with reporter(quiet=as_json) as report:
         data = _Data(names, report)
-        pulls = [locked for locked in data.locked if names or locked.source not in ("path", "file")]
+        pulls = [locked for locked in data.locked if names or not _is_here(locked)]
         for locked in pulls:
             pulled = data.inputs.pull(locked, force=force)
             done.append(pulled)
@@ -115,7 +117,7 @@ def show_diff(sides: Sequence[str], *, as_json: bool) -> None:
     """Print what changed between the data of two locks."""
     before, after = two_locks(tuple(sides))
     with reporter(quiet=True) as report:
-        inputs = DataInputs(open_workspace().root, store_root(), report, os.environ)
+        inputs = DataSupply(open_workspace().root, store_root(), report, os.environ)
         changes = {name: _changes(before, after, name, inputs) for name in sorted({*before.data, *after.data})}
     changes = {name: lines for name, lines in changes.items() if lines}
     if as_json:
@@ -151,8 +153,13 @@ def _status(locked: LockedData, state: str, lines: tuple[str, ...]) -> DataStatu
     )
 
 
+def _is_here(locked: LockedData) -> bool:
+    """Whether it stands on this machine and has no other place to be had from."""
+    return locked.source in ("path", "file")
+
+
 def _how_to_have(locked: LockedData) -> str:
-    if locked.source in ("path", "file"):
+    if _is_here(locked):
         return "restore it: it has no address to be pulled from"
     return f"run `repro data pull {locked.name}`, or let `repro exec` pull it"
 
@@ -161,7 +168,7 @@ def _status_lines(one: DataStatus) -> Iterator[str]:
     files = "1 file" if one.files == 1 else f"{one.files:,} files"
     weak = f", pinned by its {one.pin}, which is no hash of its content" if one.pin != "sha256" else ""
     what = f"{one.path} ({files}, {format_size(one.size)}{weak})"
-    yield f"{click.style(one.state, fg=_MARKS[one.state])}  {one.name}  {what}"
+    yield f"{click.style(f'{one.state:7}', fg=_MARKS[one.state])}  {one.name}  {what}"
     yield from (f"  {line}" for line in listed(one.lines).splitlines())
 
 
@@ -172,7 +179,7 @@ def _pulled_line(pulled: Pulled) -> str:
     return f"data {pulled.name}: {files}, {format_size(pulled.size)}, at {pulled.path}"
 
 
-def _changes(before: Lock, after: Lock, name: str, inputs: DataInputs) -> list[str]:
+def _changes(before: Lock, after: Lock, name: str, inputs: DataSupply) -> list[str]:
     """Return what changed in one input."""
     old, new = before.data.get(name), after.data.get(name)
     if old is None or new is None:

@@ -20,6 +20,7 @@ from repro_env.verify.demand import check_allowed
     "--runtime", default="", metavar="NAME", help="bwrap, podman, docker, apptainer or venv; by default the best here."
 )
 @click.option("--allow", multiple=True, metavar="NAME", help="Let this check of the machine fail, and record that.")
+@click.option("--full", is_flag=True, help="Read every input whole, even where nothing seems to have changed.")
 @click.option("--json", "as_json", is_flag=True, help="Print the run's record to standard error at the end.")
 @click.pass_context
 def command(
@@ -29,20 +30,21 @@ def command(
     arguments: tuple[str, ...],
     runtime: str,
     allow: tuple[str, ...],
+    full: bool,
     as_json: bool,
 ) -> None:
     """Run one step in its image and leave a record of it.
 
     The lock must be fresh, the data as it pins it, and the outputs of earlier steps as their runs left them; what is
-    not built is built. The machine must be what the step needs, as `repro verify` tells. The step sees its inputs
-    read-only, its place for outputs, the environment it declares, and no network unless it says `network = true`. Its
-    exit status is passed on; statuses 120 to 125 are repro's own.
+    not built is built, and data from elsewhere that is not here is pulled. The machine must be what the step needs, as
+    `repro verify` tells. The step sees its inputs read-only, its place for outputs, the environment it declares, and no
+    network unless it says `network = true`. Its exit status is passed on; statuses 120 to 125 are repro's own.
     """
     allowed = check_allowed(allow)
     workspace = open_workspace()
     workspace.check_steps((step,))
     with reporter(quiet=as_json) as report:
-        run = Run(workspace, step, Store(store_root()), report, runtime=runtime, allowed=allowed)
+        run = Run(workspace, step, Store(store_root()), report, runtime=runtime, allowed=allowed, full=full)
         prepared = run.prepare()
     finished = run.start(prepared, arguments)
     if as_json:

@@ -17,7 +17,7 @@ from repro_env.cli.progress import reporter
 from repro_env.cli.project import LOCK_FILE, Workspace, open_workspace, read_lock, store_root
 from repro_env.cli.settings import mirrors, torch_mirror
 from repro_env.config.model import Base, ImageBase
-from repro_env.data.inputs import DataInputs
+from repro_env.data.supply import DataSupply
 from repro_env.edges.files import write_atomically
 from repro_env.edges.report import Reporter
 from repro_env.image.store import Store
@@ -141,7 +141,7 @@ def pinned_data(
     workspace: Workspace, before: Lock | None, upgrade: Upgrade, store: Store, report: Reporter
 ) -> Mapping[str, LockedData]:
     """Return the pins of every data input; those from elsewhere stay if nothing asks for new ones."""
-    inputs = DataInputs(workspace.root, store.root, report, os.environ)
+    inputs = DataSupply(workspace.root, store.root, report, os.environ)
     stale = stale_requests(before, workspace.digests) if before else frozenset()
     found = {}
     for name, data in workspace.project.data.items():

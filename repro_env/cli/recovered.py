@@ -11,9 +11,8 @@ from repro_env.cli.inputs import Inputs, Verifier, Watched, as_output
 from repro_env.cli.project import store_root
 from repro_env.data import manifest
 from repro_env.data.cache import StatCache
-from repro_env.data.inputs import DataInputs
+from repro_env.data.inputs import LOCAL, DataInputs
 from repro_env.data.measure import Measured, measure
-from repro_env.data.sources.find import LOCAL
 from repro_env.edges.report import Reporter
 from repro_env.errors import StoreError, VerificationError
 from repro_env.lock.model import Lock, LockedStep

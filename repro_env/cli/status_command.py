@@ -19,7 +19,7 @@ from repro_env.edges.report import Silent
 from repro_env.errors import BuildError, LockError
 from repro_env.image.store import Store
 from repro_env.lock.drift import Drift
-from repro_env.lock.model import Lock, LockedStep
+from repro_env.lock.model import Lock, LockedData, LockedStep
 from repro_env.record.model import RunRecord
 from repro_env.record.runs import Runs, list_runs
 from repro_env.values import Digest, Platform
@@ -61,11 +61,17 @@ def command(*, as_json: bool) -> None:
             "lock": "missing" if lock is None else "stale" if changes else "fresh",
             "changes": [str(change) for change in changes],
             "steps": [asdict(row) for row in rows],
+            "weak_pins": {name: data.pin for name, data in sorted(_weak(lock).items())},
             "damaged_runs": [str(run.directory) for run in runs.damaged],
         }
         click.echo(json.dumps(document, indent=2))
     else:
         _show(workspace, lock, changes, rows, runs)
+
+
+def _weak(lock: Lock | None) -> Mapping[str, LockedData]:
+    """Return the data whose pin is no hash of its content."""
+    return {name: data for name, data in lock.data.items() if data.is_weak} if lock else {}
 
 
 def _rows(
@@ -177,6 +183,8 @@ def _show(
     else:
         click.echo(f"{workspace.project.name}: {LOCK_FILE} is up to date")
     _table(rows)
+    for name, data in sorted(_weak(lock).items()):
+        click.echo(f"data {name} is pinned by its {data.pin}, which is no hash of its content")
     for damaged in runs.damaged:
         click.echo(f"warning: {damaged.directory.name}: {damaged.why}", err=True)
 

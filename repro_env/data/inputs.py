@@ -1,40 +1,19 @@
-"""A project's data inputs: pinned when locking, had and placed before a run, compared with the lock."""
+"""A project's data inputs in their places, as a run finds them."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
 
-from repro_env.config.model import Data
-from repro_env.data import lfs, manifest
 from repro_env.data.cache import StatCache
-from repro_env.data.manifest import Entry
-from repro_env.data.measure import Measured, keep_manifest, measure
-from repro_env.data.place import Placing
-from repro_env.data.remote import PLACES, Content, Remote
+from repro_env.data.measure import Measured, measure
 from repro_env.data.select import Selection
-from repro_env.data.smudge import smudge
-from repro_env.data.sources.base import Context, Request, Resolved, Source
-from repro_env.data.sources.find import LOCAL, find_source
 from repro_env.edges.report import Reporter
-from repro_env.errors import VerificationError
-from repro_env.image.store import Store
 from repro_env.lock.model import LockedData
 
-_OWN = f"{PLACES}/"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pulled:
-    """What became of one input: how many of its files, and bytes, had to be put in place."""
-
-    name: str
-    path: str
-    files: int
-    size: int
-    placed: bool
+LOCAL = frozenset({"path", "file", "dvc"})
+"""Kinds whose data is the project's own, or this machine's: a lock looks at it anew, because that takes no network."""
 
 
 class DataInputs:
@@ -46,44 +25,19 @@ class DataInputs:
         self._manifests = root / ".repro" / "manifests"
         self._cache = StatCache(root / ".repro" / "stat-cache")
 
-    def lock(self, data: Data, previous: LockedData | None, *, keep: bool) -> LockedData:
-        """Pin a data input as it is now; with `keep` its earlier pin stands where asking its source anew would do.
-
-        Errors: as `Source`, `VerificationError`, `StoreError`, `ConfigError`.
-        """
-        if keep and previous is not None and data.kind not in LOCAL:
-            return previous
-        source = self._source(data.kind)
-        resolved = source.resolve(Request.of(data))
-        if resolved.place:
-            return self._lock_here(data, resolved)
-        return self._remote(source).lock(data, resolved, previous)
-
     def have(self, locked: LockedData) -> LockedData:
         """Have an input in its place, pulled if it is not there, and return its pin as one of content.
 
         What is there is left as it is. Errors: as `pull`.
         """
-        if locked.source == "path" and not locked.is_weak:
+        if locked.source == "path":
             return locked
+        from repro_env.data.supply import DataSupply  # noqa: PLC0415 - what most steps start sooner without
+
+        supply = DataSupply(self._root, self._store_root, self._report, self._environ)
         if locked.source != "file" and not os.path.lexists(self._root / locked.path):
-            self.pull(locked)
-        return self.by_content(locked)
-
-    def by_content(self, locked: LockedData) -> LockedData:
-        """Return a pin as one of content, which for a weaker pin is what it turned out to be when it was pulled.
-
-        Errors: `VerificationError` where that is not known on this machine.
-        """
-        if not locked.is_weak:
-            return locked
-        remote = self._remote(self._source(locked.source))
-        known = remote.known(locked) or self._by_dvc(locked)
-        if known is None:
-            why = f"it is pinned by its {locked.pin}, which {locked.path} cannot be compared with"
-            hint = f"run `repro data pull {locked.name}`"
-            raise VerificationError(f"what data {locked.name} holds is not known here", why, hint)
-        return replace(locked, digest=known.digest, files=len(known.entries), size=known.size)
+            supply.pull(locked)
+        return supply.by_content(locked)
 
     def measure(self, locked: LockedData, *, trust: bool = True) -> Measured:
         """Return what stands in an input's place. Errors: as `data.measure.measure`."""
@@ -92,131 +46,3 @@ class DataInputs:
             selection = Selection(include=locked.include, exclude=locked.exclude)
         place = self._root / locked.path
         return measure(place, reporter=self._report, cache=self._cache, selection=selection, trust=trust)
-
-    def pull(self, locked: LockedData, *, force: bool = False) -> Pulled:
-        """Have an input in its place as the lock pins it.
-
-        What stands there and is not that is replaced if it is below `.repro/data`, or with `force`. Errors: as
-        `Source`; `IntegrityError` where the source has other bytes by now; `VerificationError` where people's files are
-        in the way.
-        """
-        found = self._measured(locked)
-        if locked.source in ("path", "file"):
-            return self._pull_here(locked, found)
-        content = self._remote(self._source(locked.source)).pull(locked)
-        if found is not None and (found.kind, found.digest) == (content.kind, content.digest):
-            return Pulled(name=locked.name, path=locked.path, files=0, size=0, placed=False)
-        if found is not None and not (force or locked.path.startswith(_OWN)):
-            why = f"{locked.path} holds other files than the lock pins, and they are not this program's"
-            hint = f"move them away, or replace them: repro data pull --force {locked.name}"
-            raise VerificationError(f"data {locked.name} was not put in place", why, hint)
-        placing = Placing.of(self._store(), self._report, self._environ)
-        placing.place(content.entries, content.kind, self._root / locked.path, known=found)
-        return Pulled(name=locked.name, path=locked.path, files=len(content.entries), size=content.size, placed=True)
-
-    def notes(self, locked: LockedData) -> tuple[str, ...]:
-        """Return what a person should know of data that is not what the lock pins."""
-        found = self._measured(locked)
-        pointers = lfs.pointers_in(self._root / locked.path, found.tree) if found is not None else {}
-        if not pointers:
-            return ()
-        count = "1 file is" if len(pointers) == 1 else f"{len(pointers)} files are"
-        return (f"{count} a Git LFS pointer only: run `repro data pull {locked.name}` or `git lfs pull`",)
-
-    def manifest(self, locked: LockedData) -> Mapping[str, Entry] | None:
-        """Return the files that the lock pins, where a manifest of them is kept here; of a file, itself."""
-        remote = Remote(
-            source=self._source("path"), store=self._store(), manifests=self._manifests, report=self._report
-        )
-        known = remote.known(locked)
-        if known is None or known.kind == "directory":
-            return known.entries if known else None
-        return {locked.path.rpartition("/")[2]: entry for entry in known.entries.values()}
-
-    def _lock_here(self, data: Data, resolved: Resolved) -> LockedData:
-        """Pin what stands in its place."""
-        selection = Selection(include=data.include, exclude=data.exclude)
-        place = self._root / resolved.place
-        measured = measure(place, reporter=self._report, cache=self._cache, selection=selection)
-        keep_manifest(self._manifests, measured)
-        found = self._without_pointers(data.name, place, measured)
-        return replace(
-            measured.locked(data.name, resolved.place),
-            digest=found.digest,
-            size=found.size,
-            source=data.kind,
-            uri=data.uri,
-            revision=resolved.revision,
-            include=data.include,
-            exclude=data.exclude,
-        )
-
-    def _without_pointers(self, name: str, place: Path, measured: Measured) -> Content:
-        """Return what was measured, with what Git LFS pointers stand for in place of the pointers themselves."""
-        pointers = lfs.pointers_in(place, measured.tree)
-        entries = entries_of_tree(measured)
-        if not pointers:
-            return Content(kind=measured.kind, entries=entries)
-        for raw, pointer in pointers.items():
-            path = manifest.escape(raw).decode()
-            entries[path] = replace(entries[path], size=pointer.size, digest=pointer.digest)
-        content = Content(kind=measured.kind, entries=entries)
-        if content.kind == "directory":
-            self._remote(self._source("path")).keep(content)
-        count = "1 file" if len(pointers) == 1 else f"{len(pointers)} files"
-        self._report.warn(
-            f"data {name}: of {count} only the Git LFS pointer is checked out; pinned is what it stands for. "
-            f"`repro data pull {name}` or `git lfs pull` brings it"
-        )
-        return content
-
-    def _pull_here(self, locked: LockedData, found: Measured | None) -> Pulled:
-        """Have data that stands on this machine as the lock pins it: only what Git LFS keeps can be had."""
-        place = self._root / locked.path
-        nothing = Pulled(name=locked.name, path=locked.path, files=0, size=0, placed=False)
-        if found is not None and found.digest == locked.digest:
-            return nothing
-        pointers = lfs.pointers_in(place, found.tree) if found is not None else {}
-        if not pointers:
-            hint = "restore it; data that has an address (uri) can be pulled"
-            raise VerificationError(f"data {locked.name} at {locked.path} is not what the lock pins", "", hint)
-        smudge(place, pointers, self._environ)
-        size = sum(pointer.size for pointer in pointers.values())
-        return replace(nothing, files=len(pointers), size=size, placed=True)
-
-    def _by_dvc(self, locked: LockedData) -> Content | None:
-        """Return what stands in the place of data that DVC pins, if that is what DVC pins."""
-        place = self._root / locked.path
-        if locked.source != "dvc" or not place.exists():
-            return None
-        from repro_env.data.sources.dvc import md5_of  # noqa: PLC0415 - what most projects do without
-
-        found = f"md5:{md5_of(place)}"
-        if found != locked.revision:
-            why = f"{locked.path}\n  needed {locked.revision}\n  found  {found}"
-            raise VerificationError(f"data {locked.name} is not what DVC tracks", why, "run `dvc checkout`")
-        measured = self.measure(locked)
-        content = Content(kind=measured.kind, entries=entries_of_tree(measured))
-        self._remote(self._source("dvc")).remember(locked, content)
-        return content
-
-    def _measured(self, locked: LockedData) -> Measured | None:
-        return self.measure(locked) if os.path.lexists(self._root / locked.path) else None
-
-    def _store(self) -> Store:
-        return Store(self._store_root)
-
-    def _source(self, kind: str) -> Source:
-        cache = self._store_root / "data" / kind
-        context = Context(root=self._root, cache=cache, environ=self._environ, report=self._report)
-        return find_source(kind, context)
-
-    def _remote(self, source: Source) -> Remote:
-        return Remote(source=source, store=self._store(), manifests=self._manifests, report=self._report)
-
-
-def entries_of_tree(measured: Measured) -> dict[str, Entry]:
-    """Return what was measured as a manifest has it."""
-    if measured.kind == "directory":
-        return manifest.parse(measured.manifest())
-    return {"": Entry(path="", kind="file", size=measured.size, digest=measured.digest)}

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from repro_env.config.model import DebianBase
 from repro_env.config.read import read_project
-from repro_env.data.inputs import DataInputs
+from repro_env.data.supply import DataSupply
 from repro_env.edges.report import Silent
 from repro_env.lock.drift import locked_step
 from repro_env.lock.dump import dump_lock
@@ -110,7 +110,7 @@ class OnDisk:
         root = DebianRoot(glibc="2.36", python=f"{PYTHON}.2", sources=(), packages=())
         platform = project.platforms[0]
         environment = Environment(interpreter=root.python, wheels=())
-        inputs = DataInputs(self.root, self.root.parent / "store", Silent(), {**os.environ, **self.env})
+        inputs = DataSupply(self.root, self.root.parent / "store", Silent(), {**os.environ, **self.env})
         data = {entry.name: inputs.lock(entry, None, keep=False) for entry in project.data.values()}
         lock = Lock(
             project=project.name,

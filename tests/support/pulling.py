@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from repro_env.config.model import Data
-from repro_env.data.inputs import DataInputs, Pulled
 from repro_env.data.measure import Measured
+from repro_env.data.supply import DataSupply, Pulled
 from repro_env.edges.report import Reporter, Silent
 from repro_env.image.store import Store
 from repro_env.lock.model import LockedData
@@ -25,9 +25,9 @@ class Machine:
     report: Reporter = field(default_factory=Silent)
 
     @property
-    def inputs(self) -> DataInputs:
+    def inputs(self) -> DataSupply:
         self.project.mkdir(parents=True, exist_ok=True)
-        return DataInputs(self.project, self.root / "store", self.report, {**os.environ, **self.environ})
+        return DataSupply(self.project, self.root / "store", self.report, {**os.environ, **self.environ})
 
     @property
     def project(self) -> Path:

@@ -29,9 +29,6 @@ the day it was made, and looking through those of all packages takes longer than
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
-LOCAL = frozenset({"path", "file", "dvc"})
-"""Kinds that are asked anew by every lock, because that takes no network: what they say stands in the project."""
-
 
 def find_source(kind: str, context: Context) -> Source:
     """Return the source of a kind. Errors: `ConfigError` where no package has one of that name, or it cannot be had."""
