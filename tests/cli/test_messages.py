@@ -18,7 +18,7 @@ def project(tmp_path: Path) -> OnDisk:
 
 
 @pytest.mark.parametrize(
-    "command", ["", "lock", "build", "verify", "exec", "runs", "show", "diff", "status", "facts", "demo"]
+    "command", ["", "lock", "build", "verify", "exec", "runs", "show", "reproduce", "diff", "status", "facts", "demo"]
 )
 def test_help(command: str, tmp_path: Path, golden: Golden) -> None:
     words = [command, "--help"] if command else ["--help"]
