@@ -126,6 +126,15 @@ def _first_causes(comparison: Comparison, told: set[tuple[str, str]]) -> Iterato
     yield from (cause for cause in comparison.causes if not cause.context)
 
 
+def _unknown(comparison: Comparison) -> Iterator[Upstream]:
+    """Yield the inputs that came from different runs of which at least one cannot be looked at."""
+    for upstream in comparison.upstream:
+        if upstream.comparison:
+            yield from _unknown(upstream.comparison)
+        else:
+            yield upstream
+
+
 def headline(comparison: Comparison) -> str:
     """Return the most important in a sentence: what came out different, and the first cause of it."""
     if comparison.before.id == comparison.after.id:
@@ -138,7 +147,8 @@ def headline(comparison: Comparison) -> str:
         f"{_listed(changed)} {'differs' if len(changed) == 1 else 'differ'}" if changed else "all outputs are the same"
     )
     if not causes:
-        return effect
+        unknown = next(_unknown(comparison), None)
+        return f"{effect}: {unknown.input} is another, and {unknown.why}" if unknown else effect
     more = f", and {len(causes) - 1} more {'difference' if len(causes) == 2 else 'differences'}" if causes[1:] else ""  # noqa: PLR2004 - one and one more
     return f"{effect}{' because ' if changed else ', although '}{causes[0].reason}{more}"
 

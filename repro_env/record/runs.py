@@ -12,7 +12,7 @@ import fcntl
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -117,7 +117,8 @@ class OpenRun:
 
 def document(record: RunRecord) -> bytes:
     """Return a record as its file holds it."""
-    return (json.dumps(to_statement(record), indent=2, ensure_ascii=False) + "\n").encode()
+    text = json.dumps(to_statement(record), indent=2, ensure_ascii=False) + "\n"
+    return text.encode(errors="backslashreplace")  # an argument's byte that is no UTF-8: `\udcff`, as JSON escapes it
 
 
 def _log(directory: Path) -> RecordedLog | None:
@@ -179,14 +180,16 @@ def record_digest(project: Path, run: str) -> Digest | None:
         return None
 
 
-def list_runs(project: Path) -> Runs:
-    """Return the runs of the project in this directory; what was killed before it began is none.
+def list_runs(project: Path, steps: Collection[str] | None = None) -> Runs:
+    """Return the runs of the project in this directory, or of some of its steps; what was killed early is none.
 
     Errors: `StoreError` when they cannot be listed.
     """
     root = project / ".repro" / "runs"
     with os_errors(f"list {root}"):
-        directories = [path for path in root.iterdir() if (path / RECORD).exists()] if root.is_dir() else []
+        found = list(root.iterdir()) if root.is_dir() else []
+        wanted = [path for path in found if steps is None or _step_of(path.name) in steps]
+        directories = [path for path in wanted if (path / RECORD).exists()]
     records: list[RunRecord] = []
     damaged: list[Damaged] = []
     for directory in sorted(directories, key=lambda path: path.name, reverse=True):
@@ -196,6 +199,11 @@ def list_runs(project: Path) -> Runs:
             damaged.append(Damaged(directory=directory, why=_reason(error)))
     records.sort(key=lambda record: (record.started, record.id), reverse=True)
     return Runs(records=tuple(records), damaged=tuple(damaged))
+
+
+def _step_of(run: str) -> str:
+    """Return the step that a run's id names."""
+    return run.partition("-")[2].rpartition("-")[0]
 
 
 def _reason(error: OSError | ValueError) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -150,6 +151,13 @@ def test_a_record_is_shown_outside_of_any_project(history: OnDisk, tmp_path: Pat
     assert "whose record is not here" not in elsewhere.repro("show", str(record)).stdout
     (tmp_path / "elsewhere/copy.json").write_bytes(record.read_bytes())
     assert "whose record is not here" in elsewhere.repro("show", "copy.json").stdout
+
+
+def test_an_argument_that_is_not_utf_8(project: OnDisk) -> None:
+    assert project.repro(*VENV, "clean", "--", os.fsdecode(b"caf\xe9")).status == 0
+    assert r"arguments    'caf\udce9'" in project.repro("show").stdout
+    command = json.loads(project.repro("show", "--json").stdout)["predicate"]["buildDefinition"]["externalParameters"]
+    assert "caf\udce9" in json.dumps(command, ensure_ascii=False)
 
 
 def test_json_is_the_record_as_it_is_on_disk(history: OnDisk) -> None:

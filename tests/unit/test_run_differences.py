@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 import locks
 import pytest
 from histories import HOST, START, by_id, chain, data, output, pipeline, ran, taken
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from repro_env.lock.model import Lock
 from repro_env.record.code import CodeChange
@@ -291,7 +294,9 @@ def test_an_upstream_record_that_is_missing() -> None:
     [upstream] = found.upstream
     assert upstream.comparison is None
     assert upstream.why == f"it was made by {other[0].id}, whose record is not here"
-    assert headline(found) == "o1 differs"
+    assert (
+        headline(found) == f"o1 differs: s0.o0 is another, and it was made by {other[0].id}, whose record is not here"
+    )
 
 
 def test_upstream_runs_that_made_the_same_are_not_looked_at() -> None:
@@ -352,6 +357,50 @@ def test_all_that_may_differ_as_text(golden: Golden) -> None:
     files = [f"part{number}.csv is new" for number in range(12)]
     found = compared(train, later, clean, later_clean, code=[replace(CHANGED, path="train.py")], files=files)
     golden("diff-runs.txt", comparison_text(found))
+
+
+CHANGES: tuple[dict[str, Any], ...] = (
+    {"status": "failed", "exit_status": 1, "outputs": ()},
+    {"status": "started", "finished": None, "resources": None},
+    {"git": None},
+    {"git": GitState(commit="3d" * 20, dirty=True, omitted=("big: too big",))},
+    {"host": None},
+    {"lock": None},
+    {"definition": NEW},
+    {"definition": None},
+    {"image": None, "runtime": "venv"},
+    {"inputs": ()},
+    {"inputs": (data("other"), replace(data("raw"), changed=True))},
+    {"outputs": (output("second"),)},
+    {"machine": Machine(driver="570")},
+    {"variables": {"A": "\x1b[2J"}},
+    {"waived": ("memory",)},
+    {"step": "tidy"},
+    {"program": "9"},
+)
+
+
+@given(st.lists(st.sampled_from(CHANGES), max_size=4), st.lists(st.sampled_from(CHANGES), max_size=4), st.booleans())
+@settings(deadline=None)
+def test_any_two_runs_can_be_compared_either_way(
+    old: list[dict[str, Any]], new: list[dict[str, Any]], known: bool
+) -> None:
+    before, after = pair()
+    for changes in old:
+        before = replace(before, **changes)
+    for changes in new:
+        after = replace(after, **changes)
+    code = [CHANGED] if known else None
+    there, back = compared(before, after, code=code), compared(after, before, code=code)
+    assert there.differs == back.differs
+    assert {cause.kind for cause in there.causes} == {cause.kind for cause in back.causes}
+    assert [cause.what for cause in compared(before, replace(before, id="twin"), code=()).causes] in (
+        [],
+        ["raw", "raw"],
+    )
+    text = comparison_text(there)
+    assert "\x1b" not in text
+    assert json.loads(json.dumps(comparison_document(there)))["differs"] == there.differs
 
 
 # Which files are a step's

@@ -123,7 +123,7 @@ def _head(tip: tuple[float, float], frame: _Frame) -> Markup:
 def _node(node: Node, middle: tuple[float, float], anchors: Mapping[str, str], chosen: str) -> Markup:
     left, top = middle[0] - _WIDTH / 2, middle[1] - _HEIGHT / 2
     is_run = node.kind in {"run", "missing"}
-    kind = f"node {node.kind} {node.status} {'chosen' if node.kind == 'run' and node.run == chosen else ''}".strip()
+    is_chosen = node.kind == "run" and node.run == chosen
     indent, lower = 32 if is_run else 14, 3 if node.kind == "data" else 0  # below the rim of the drum
     lines = (
         element("text", _cut(node.title), y=20 + lower, class_="name"),
@@ -140,7 +140,7 @@ def _node(node: Node, middle: tuple[float, float], anchors: Mapping[str, str], c
         "g",
         element("a", parts, href=f"#{anchor}") if anchor else parts,
         transform=f"translate({left:.1f} {top:.1f})",
-        class_=" ".join(kind.split()),
+        class_=" ".join(filter(None, ("node", node.kind, node.status, "chosen" if is_chosen else ""))),
     )
 
 
