@@ -121,7 +121,7 @@ class Run:
         self._verifier: Verifies = (
             repeating.verifier
             if repeating
-            else Verifier(workspace, self._lock, list_runs(workspace.root), report, trust=not full)
+            else Verifier(workspace, self._lock, list_runs(workspace.root, self._step.upstream), report, trust=not full)
         )
 
     def prepare(self) -> Prepared:

@@ -141,6 +141,14 @@ def test_runs_are_listed_newest_first(tmp_path: Path) -> None:
     assert runs.damaged == ()
 
 
+def test_runs_of_some_steps_are_read_alone(tmp_path: Path) -> None:
+    clean, train = finish(tmp_path, begun("clean-up")), finish(tmp_path, begun("train"))
+    (directory_of(tmp_path, train) / RECORD).write_text("{")
+    runs = list_runs(tmp_path, ("clean-up",))
+    assert (runs.records, runs.damaged) == ((clean,), ())
+    assert list_runs(tmp_path, ()).records == ()
+
+
 def test_no_runs_are_no_error(tmp_path: Path) -> None:
     assert list_runs(tmp_path).records == ()
 
