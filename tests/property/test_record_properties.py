@@ -68,7 +68,7 @@ gpus = st.builds(
 )
 records = st.builds(
     model.RunRecord,
-    id=texts,
+    id=st.from_regex(r"[a-z0-9-]{0,8}", fullmatch=True),
     project=texts,
     step=texts,
     status=st.sampled_from(model.STATUSES),
