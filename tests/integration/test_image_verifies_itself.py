@@ -65,6 +65,15 @@ code = ["repro.toml"]
 cpus = 1
 shm = "9GiB"
 
+[step.lost]
+base = "slim"
+python = "3.11"
+command = ["nonesuch"]
+code = ["repro.toml"]
+
+[step.lost.host]
+cpus = 1
+
 [step.free]
 base = "slim"
 python = "3.11"
@@ -355,8 +364,8 @@ def test_an_older_and_a_newer_python(
 
 def verification(built: Built) -> dict[str, Any]:
     """Return what the newest run wrote of its machine."""
-    runs = built.project.root / ".repro" / "runs"
-    newest = max((path for path in runs.iterdir() if path.is_dir()), key=lambda path: path.name)
+    records = (built.project.root / ".repro" / "runs").glob("*/record.json")
+    newest = max(records, key=lambda path: path.stat().st_mtime_ns).parent
     document: dict[str, Any] = json.loads((newest / "verify.json").read_text())
     assert not (newest / "check").exists()
     return document
@@ -403,6 +412,14 @@ def test_exec_passes_on_what_is_allowed(built: Built, runtime: str, impossible: 
     assert done.stderr.count("cpus: needed 90000 CPUs") == 1
     (finding,) = [one for one in verification(built)["findings"] if one["name"] == "cpus"]
     assert (finding["status"], finding["allowed"]) == ("mismatch", True)
+
+
+@runtimes
+def test_exec_says_that_a_command_was_not_started(built: Built, runtime: str) -> None:
+    done = built.project.repro("exec", "--runtime", runtime, "lost", status=123)
+    assert "error: nonesuch cannot be started\n  No such file or directory\n" in done.stderr
+    assert done.stderr.rstrip().endswith("ended before the step's command was started")
+    assert verification(built)["started"] is False
 
 
 @runtimes
