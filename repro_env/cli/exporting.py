@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -61,15 +62,19 @@ def load(built: Sequence[Built], engine: str, store: Store, report: Reporter) ->
 
 
 def _into_docker(images: Mapping[str, Digest], store: Store, report: Reporter) -> None:
-    from repro_env.edges.engine import Engine  # noqa: PLC0415 - only what is asked for is imported
-    from repro_env.image.docker_engine import engine_errors, engine_host, load_image  # noqa: PLC0415 - same
+    from repro_env.image.docker_engine import (  # noqa: PLC0415 - only what is asked for is imported
+        connect,
+        engine_errors,
+        engine_host,
+        load_image,
+    )
 
-    engine = Engine(engine_host(os.environ))
-    with engine_errors("the Docker engine could not load an image"):
+    what = "the Docker engine could not load an image"
+    with engine_errors(what), contextlib.closing(connect(engine_host(os.environ))) as api:
         for tag, digest in images.items():
-            identity = load_image(engine, store, digest, tag, report)
+            identity = load_image(api, store, digest, tag, report)
             name, _, version = tag.rpartition(":")
-            engine.ask("POST", f"/images/{identity}/tag", {"repo": name, "tag": version})
+            api.tag(identity, name, version)
 
 
 def _into_podman(images: Mapping[str, Digest], store: Store, report: Reporter) -> None:

@@ -1,18 +1,12 @@
-"""The Docker engine that the caller's own `docker` command would talk to, and what it takes to bring it an image.
-
-Source: Docker Engine API 1.41, `/images`.
-"""
+"""The Docker engine that the caller's own `docker` command would talk to, and what it takes to bring it an image."""
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from repro_env.edges.engine import Engine, EngineRefusedError
 from repro_env.edges.report import Reporter, Task
 from repro_env.errors import RuntimeUnavailableError
 from repro_env.image.docker_archive import config_digest, docker_archive, shared_layers
@@ -20,75 +14,71 @@ from repro_env.image.oci import read_image
 from repro_env.image.store import Store
 from repro_env.values import Digest
 
-_DEFAULT = "unix:///var/run/docker.sock"
-_NOT_FOUND = 404
-
 
 def engine_host(environ: Mapping[str, str]) -> str:
-    """Return the engine's address as `docker` finds it: `DOCKER_HOST`, else the context's.
-
-    Source: docker(1), "Environment variables"; the files of its contexts. What cannot be read is no context.
-    """
+    """Return the engine's address as `docker` finds it: `DOCKER_HOST`, else the current context's."""
     host = environ.get("DOCKER_HOST", "")
     if host:
         return host
-    directory = Path(environ.get("DOCKER_CONFIG") or Path.home() / ".docker")
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        config = directory / "config.json"
-        named = environ.get("DOCKER_CONTEXT") or json.loads(config.read_bytes())["currentContext"]
-        known = directory / "contexts" / "meta" / hashlib.sha256(str(named).encode()).hexdigest() / "meta.json"
-        return str(json.loads(known.read_bytes())["Endpoints"]["docker"]["Host"]) or _DEFAULT
-    return _DEFAULT
+    if (Path(environ.get("DOCKER_CONFIG") or Path.home() / ".docker") / "config.json").exists():
+        from docker.context import ContextAPI  # noqa: PLC0415 - takes longer to import than bwrap takes to run
+
+        context = ContextAPI.get_current_context()
+        if context is not None and context.Host:
+            return str(context.Host).replace("http+unix://", "unix://")
+    return "unix:///var/run/docker.sock"
+
+
+def connect(host: str) -> Any:
+    """Return the API of the engine at an address. Errors: those of the `docker` package; see `engine_errors`."""
+    from docker import APIClient  # noqa: PLC0415 - see `engine_host`
+
+    return APIClient(base_url=host, version="auto", timeout=None)
 
 
 @contextlib.contextmanager
 def engine_errors(what: str) -> Iterator[None]:
-    """Give the engine's refusals this `what`."""
+    """Turn the engine's refusals into a `RuntimeUnavailableError` with this `what`, and its silence into another."""
+    from docker.errors import APIError, DockerException  # noqa: PLC0415 - see `engine_host`
+    from requests.exceptions import RequestException  # noqa: PLC0415 - same
+
     try:
         yield
-    except EngineRefusedError as error:
-        raise RuntimeUnavailableError(what, error.why) from error
+    except APIError as error:
+        raise RuntimeUnavailableError(what, str(error.explanation or error)) from error
+    except (DockerException, RequestException) as error:
+        raise RuntimeUnavailableError("the Docker engine does not answer", str(error)) from error
 
 
-def load_image(engine: Engine, store: Store, digest: Digest, tag: str, reporter: Reporter) -> str:
+def load_image(api: Any, store: Store, digest: Digest, tag: str, reporter: Reporter) -> str:
     """Have an image in the engine, sending only the layers that it lacks, and return the engine's ID of it.
 
-    Errors: `RuntimeUnavailableError`, `StoreError`.
+    Errors: `RuntimeUnavailableError`, `StoreError`, and those of the `docker` package.
     """
     names = (config_digest(store, digest), digest)  # the second is the ID on containerd
-    found = _image_id(engine, names)
+    found = _image_id(api, names)
     if found is not None:
         return found
-    known = list(_known_layers(engine))
+    known = list(_known_layers(api))
     said: list[str] = []
     layers = read_image(store, digest).layers
     for skip in dict.fromkeys((shared_layers(layers, known), 0)):
         with reporter.task("load the image into docker", sum(layer.size for layer in layers[skip:])) as task:
-            answer = engine.send("/images/load", _counted(docker_archive(store, digest, tag=tag, skip=skip), task))
+            answer = api.load_image(_counted(docker_archive(store, digest, tag=tag, skip=skip), task))
             said = [str(line["error"]) for line in answer if "error" in line]
-        found = _image_id(engine, names)
+        found = _image_id(api, names)
         if found is not None:
             return found
     raise RuntimeUnavailableError(f"the Docker engine did not load {tag}", "\n".join(said))
 
 
-def _known_layers(engine: Engine) -> Iterator[Sequence[str]]:
+def _known_layers(api: Any) -> Iterator[Sequence[str]]:
     """Yield the diff_ids of each image that the engine has; one that is removed meanwhile does not count."""
-    for entry in engine.ask("GET", "/images/json"):
-        found = _inspected(engine, entry["Id"])
-        if found is not None:
-            yield found["RootFS"].get("Layers") or ()
+    from docker.errors import ImageNotFound  # noqa: PLC0415 - see `engine_host`
 
-
-def _inspected(engine: Engine, name: str) -> Mapping[str, Any] | None:
-    """Return what the engine says of an image, or None if it lacks it."""
-    try:
-        found: Mapping[str, Any] = engine.ask("GET", f"/images/{name}/json")
-    except EngineRefusedError as error:
-        if error.status != _NOT_FOUND:
-            raise
-        return None
-    return found
+    for entry in api.images():
+        with contextlib.suppress(ImageNotFound):
+            yield api.inspect_image(entry["Id"])["RootFS"].get("Layers") or ()
 
 
 def _counted(pieces: Iterable[bytes], task: Task) -> Iterator[bytes]:
@@ -97,7 +87,11 @@ def _counted(pieces: Iterable[bytes], task: Task) -> Iterator[bytes]:
         task.advance(len(piece))
 
 
-def _image_id(engine: Engine, digests: Sequence[Digest]) -> str | None:
+def _image_id(api: Any, digests: Sequence[Digest]) -> str | None:
     """Return the ID under which an engine has an image, or None if it lacks it."""
-    found = (_inspected(engine, str(digest)) for digest in digests)
-    return next((str(image["Id"]) for image in found if image is not None), None)
+    from docker.errors import ImageNotFound  # noqa: PLC0415 - see `engine_host`
+
+    for digest in digests:
+        with contextlib.suppress(ImageNotFound):
+            return str(api.inspect_image(str(digest))["Id"])
+    return None

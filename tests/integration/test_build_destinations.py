@@ -17,7 +17,6 @@ from loopback import serve
 from pipeline import PLATFORM, Pipeline, make_pipeline
 from registry import Registry, run_registry
 
-from repro_env.edges.engine import Engine
 from repro_env.edges.report import Silent, Task
 from repro_env.image import docker_engine
 from repro_env.image.oci import read_image
@@ -226,11 +225,11 @@ class TestDocker:
         second = digest_of(pipeline, "robust/clean")
         assert first != second
         sent = []
-        engine = Engine(docker_engine.engine_host(os.environ))
-        for number, digest in enumerate((first, second, second)):
-            counting = Counting()
-            docker_engine.load_image(engine, store, digest, f"repro-test/incremental:{number}", counting)
-            sent.append(counting.amount)
+        with contextlib.closing(docker_engine.connect(docker_engine.engine_host(os.environ))) as api:
+            for number, digest in enumerate((first, second, second)):
+                counting = Counting()
+                docker_engine.load_image(api, store, digest, f"repro-test/incremental:{number}", counting)
+                sent.append(counting.amount)
         whole = read_image(store, first).size
         if sent[0] >= whole:  # an engine that another test has brought the lower layers is sent less at once
             assert sent[1] < whole / 10

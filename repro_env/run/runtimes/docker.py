@@ -19,10 +19,9 @@ from typing import Any
 from repro_env.edges import child
 from repro_env.edges.child import Ended
 from repro_env.edges.container_use import ContainerUse
-from repro_env.edges.engine import Engine, EngineRefusedError, frames
 from repro_env.edges.report import Reporter
 from repro_env.errors import RuntimeUnavailableError
-from repro_env.image.docker_engine import engine_errors, engine_host, load_image
+from repro_env.image.docker_engine import connect, engine_errors, engine_host, load_image
 from repro_env.image.store import Store
 from repro_env.lock.places import IMAGE_ROOTS, Roots
 from repro_env.run import cdi
@@ -170,8 +169,10 @@ class Docker:
 
     def pass_gpus(self, grant: GpuGrant) -> Passing | Unavailable:
         """Return the devices by CDI, else by the engine's NVIDIA runtime, else as nodes and the driver's files."""
+        what, host = "the Docker engine does not tell what it can do", engine_host(self._environ)
         try:
-            info = Engine(engine_host(self._environ)).ask("GET", "/info")
+            with engine_errors(what), contextlib.closing(connect(host)) as api:
+                info = api.info()
         except RuntimeUnavailableError as error:
             return Unavailable(f"{error.what}: {error.why}", error.hint)
         described = cdi.described(map(Path, info.get("CDISpecDirs") or ()))
@@ -186,52 +187,67 @@ class Docker:
     def run(self, plan: RunPlan, *, log: Path | None) -> Ended:
         """Run the plan in a container that is removed at its end, or when this process dies."""
         assert plan.image is not None, "docker needs the step image"
-        engine = Engine(engine_host(self._environ))
-        with engine_errors(f"the Docker engine could not run step {plan.step.name}"):
-            identity = load_image(engine, self._store, plan.image, plan.tag, self._reporter)
-            options = docker_options(plan, identity, _user_inside(engine, plan.user))
-            remove = (sys.executable, "-I", "-S", "-c", _REMOVE, engine.host.removeprefix("unix://"))
+        host, what = engine_host(self._environ), f"the Docker engine could not run step {plan.step.name}"
+        with engine_errors(what), contextlib.closing(connect(host)) as api:
+            identity = load_image(api, self._store, plan.image, plan.tag, self._reporter)
+            options = docker_options(plan, identity, _user_inside(api, plan.user))
+            remove = (sys.executable, "-I", "-S", "-c", _REMOVE, host.removeprefix("unix://"))
             with child.guarded(*remove) as watch, child.output_to(log) as output:
                 watch(plan.container)
-                container = engine.ask("POST", "/containers/create", {"name": plan.container}, options)["Id"]
+                container = api.create_container_from_config(options, plan.container)["Id"]
                 try:
-                    return _attend(engine, container, output)
+                    return _attend(api, container, output)
                 finally:
-                    engine.ask("DELETE", f"/containers/{container}", {"force": 1})
+                    api.remove_container(container, force=True)
 
 
-def _user_inside(engine: Engine, user: User) -> User:
+def _user_inside(api: Any, user: User) -> User:
     """Return who the caller is inside: in an engine without root, root there is the caller here."""
-    rootless = any("rootless" in option for option in engine.ask("GET", "/info").get("SecurityOptions") or ())
+    rootless = any("rootless" in option for option in api.info().get("SecurityOptions") or ())
     return User(uid=0, gid=0) if rootless else user
 
 
-def _attend(engine: Engine, container: str, output: child.Output) -> Ended:
+def _attend(api: Any, container: str, output: child.Output) -> Ended:
     """Start the container, pass streams and signals until it ends, and return how it ended."""
+    from docker.errors import APIError  # noqa: PLC0415 - see `_connect`
 
     def kill(number: int) -> None:
-        with contextlib.suppress(EngineRefusedError):  # it has ended meanwhile
-            engine.ask("POST", f"/containers/{container}/kill", {"signal": number})
+        with contextlib.suppress(APIError):  # it has ended meanwhile
+            api.kill(container, number)
 
-    with child.receiving() as signals, contextlib.closing(engine.attach(container)) as connection:
-        engine.ask("POST", f"/containers/{container}/start")
-        first = int(engine.ask("GET", f"/containers/{container}/json")["State"]["Pid"])
+    with child.receiving() as signals, _attached(api, container) as connection:
+        api.start(container)
+        first = int(api.inspect_container(container)["State"]["Pid"])
         use = ContainerUse(lambda: (first, container))
         with _copying(connection, output) as end, _feeding(connection), use:
             signals.deliver_until(end, kill)
-    status = int(engine.ask("POST", f"/containers/{container}/wait")["StatusCode"])
+    status = int(api.wait(container)["StatusCode"])
     return Ended(status=status, peak_memory=use.peak_memory, cpu_seconds=use.cpu_seconds)
+
+
+@contextlib.contextmanager
+def _attached(api: Any, container: str) -> Iterator[socket.socket]:
+    """Give the connection that carries the container's three streams."""
+    stream = api.attach_socket(container, {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1})
+    connection: socket.socket = getattr(stream, "_sock", stream)
+    try:
+        yield connection
+    finally:
+        stream.close()
+        connection.close()
 
 
 @contextlib.contextmanager
 def _copying(connection: socket.socket, output: child.Output) -> Iterator[int]:
     """Pass the container's output on in the background; the descriptor that is given ends when the output does."""
+    from docker.utils.socket import frames_iter  # noqa: PLC0415 - see `_connect`
+
     end, finish = os.pipe()
 
     def copy() -> None:
         try:
             with contextlib.suppress(OSError):
-                for descriptor, data in frames(connection):
+                for descriptor, data in frames_iter(connection, tty=False):
                     output.write(descriptor, data)
         finally:
             os.close(finish)
