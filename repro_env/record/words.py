@@ -51,7 +51,7 @@ def ago(time: datetime, now: datetime) -> str:
 
 
 def ended(record: RunRecord) -> str:
-    """Return how a run ended: `succeeded`, `running`, `interrupted`, `failed with exit status 3`, `failed by SIGINT`."""
+    """Return how it ended: `succeeded`, `running`, `interrupted`, `failed by SIGKILL`, `failed with exit status 3`."""
     if record.status == "started":
         return "running"
     if record.status != "failed":
