@@ -19,6 +19,9 @@ from repro_env.values import format_size
 _PLAIN_EVERY = 10.0
 """Seconds between two plain lines about one task."""
 
+_MINUTES = 120.0
+"""Seconds from which on a time left is told in minutes."""
+
 _WORTH_SECONDS, _WORTH_BYTES = 1.0, 1 << 20
 """A task is worth a line from this long, or this much, on."""
 
@@ -71,13 +74,21 @@ class _PlainTask:
             self._done += amount
             if time.monotonic() - self._said > _PLAIN_EVERY:
                 self._said = time.monotonic()
-                whole = f" of {self._amount(self._total)}" if self._total else ""
+                whole = f" of {self._amount(self._total)}{self._left()}" if self._total else ""
                 click.echo(f"{self._title}: {self._amount(self._done)}{whole}", err=True)
 
     def finish(self) -> None:
         took = time.monotonic() - self._started
         if took >= _WORTH_SECONDS or (self._unit == "bytes" and self._done >= _WORTH_BYTES):
             click.echo(f"{self._title}: {self._amount(self._done)} in {took:.1f} s", err=True)
+
+    def _left(self) -> str:
+        """Return about how long it will still take, if it goes on as so far."""
+        took = time.monotonic() - self._started
+        seconds = took * ((self._total or 0) - self._done) / self._done if self._done else 0.0
+        if seconds < 1:
+            return ""
+        return f", about {seconds:.0f} s left" if seconds < _MINUTES else f", about {seconds / 60:.0f} min left"
 
     def _amount(self, count: int) -> str:
         return format_size(count) if self._unit == "bytes" else f"{count} {self._unit}"

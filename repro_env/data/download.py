@@ -85,8 +85,10 @@ class Download:
         part = self.store.partial / f"data-{self._identity(file)}.part"
         lock = part.with_suffix(".lock")
         with files.os_errors(f"use the store at {self.store.root}"), files.locked(lock):
-            transfer = _Transfer(self, file, part, task, stop)
-            entry = transfer.run()
+            if self._is_here(file):  # another process, which was waited for, has brought it
+                task.advance(file.size or 0)
+                return _entry(file)
+            entry = _Transfer(self, file, part, task, stop).run()
             lock.unlink(missing_ok=True)
         return entry
 

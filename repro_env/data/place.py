@@ -20,7 +20,7 @@ from repro_env.data.listing import content_digest
 from repro_env.data.manifest import Entry, unescape
 from repro_env.data.measure import Measured, measure
 from repro_env.edges import files
-from repro_env.edges.report import Reporter, Silent
+from repro_env.edges.report import Reporter
 from repro_env.errors import IntegrityError, UsageError
 from repro_env.image.store import Store
 
@@ -124,15 +124,10 @@ def _copy(blob: bytes, place: bytes) -> None:
 
 def _exchange(new: Path, target: Path) -> None:
     """Put `new` where `target` is. Killed in between, the target is missing, and the next pull places it again."""
-    if target.is_dir() and not target.is_symlink():
+    if os.path.lexists(target) and (new.is_dir() or (target.is_dir() and not target.is_symlink())):
         old = target.with_name(f".{target.name}.{secrets.token_hex(4)}.old")
         os.rename(target, old)
         os.rename(new, target)
         files.remove_tree(old)
     else:
         os.replace(new, target)
-
-
-def quiet_measure(path: Path) -> Measured:
-    """Measure without a word and without a cache."""
-    return measure(path, reporter=Silent())

@@ -18,6 +18,7 @@ from repro_env.data.select import Selection
 from repro_env.data.smudge import smudge
 from repro_env.data.sources.base import Context, Request, Resolved, Source
 from repro_env.data.sources.find import find_source
+from repro_env.edges import files
 from repro_env.errors import VerificationError
 from repro_env.image.store import Store
 from repro_env.lock.model import LockedData
@@ -74,6 +75,10 @@ class DataSupply(DataInputs):
         `Source`; `IntegrityError` where the source has other bytes by now; `VerificationError` where people's files are
         in the way.
         """
+        with files.locked(self._root / ".repro" / "locks" / f"data-{locked.name}"):
+            return self._pull(locked, force=force)
+
+    def _pull(self, locked: LockedData, *, force: bool) -> Pulled:
         found = self._measured(locked)
         if locked.source in ("path", "file"):
             return self._pull_here(locked, found)

@@ -123,7 +123,7 @@ def _content(one: RecordedInput) -> Cell:
 
 
 def _digest(one: RecordedInput) -> Cell:
-    return _code(_short(one.digest) if one.pin == "sha256" else f"{_short(one.digest)} of its {one.pin}")
+    return _code(_short(one.digest) if one.pin == "sha256" else f"{_short(one.digest)}, pinned by its {one.pin}")
 
 
 def _outputs(record: RunRecord) -> tuple[tuple[Cell, ...], ...]:

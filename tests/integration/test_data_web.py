@@ -102,9 +102,9 @@ def test_a_server_that_cannot_resume_is_read_from_the_start(server: Server, mach
     real = server.take
     count = 0
 
-    def take(method: str, path: str, asked: str | None) -> Fault:
+    def take(method: str, path: str, asked_range: str | None) -> Fault:
         nonlocal count
-        real(method, path, asked)
+        real(method, path, asked_range)
         count += method == "GET"
         return Fault(cut=500_000 if count == 1 and method == "GET" else None, resume=False)
 

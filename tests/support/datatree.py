@@ -21,8 +21,8 @@ def make_data(root: Path) -> Path:
     return root
 
 
-def of(path: Path, cache: StatCache | None = None, **options: bool) -> Measured:
-    return measure(path, reporter=Silent(), cache=cache, **options)
+def of(path: Path, cache: StatCache | None = None, *, trust: bool = True) -> Measured:
+    return measure(path, reporter=Silent(), cache=cache, trust=trust)
 
 
 def settle() -> None:

@@ -24,12 +24,14 @@ class Fault:
     """What goes wrong with a path, the next `times` times it is asked for.
 
     `status`: answer this instead; `cut`: close the connection after so many bytes of the body; `stall`: wait so many
-    seconds first; `content`: send these bytes instead; `resume`: False ignores a Range header.
+    seconds first; `slow`: after so many bytes of the body, wait so many seconds; `content`: send these bytes instead;
+    `resume`: False ignores a Range header.
     """
 
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     cut: int | None = None
+    slow: tuple[int, float] | None = None
     stall: float = 0.0
     content: bytes | None = None
     resume: bool = True
@@ -143,6 +145,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         if body:
             with contextlib.suppress(ConnectionError):
+                if fault.slow is not None:
+                    self.wfile.write(rest[: fault.slow[0]])
+                    time.sleep(fault.slow[1])
+                    rest = rest[fault.slow[0] :]
                 self.wfile.write(rest if fault.cut is None else rest[: fault.cut])
         if fault.cut is not None:
             self.close_connection = True
