@@ -89,6 +89,14 @@ def begun(beginning: Beginning, now: datetime) -> RunRecord:
     )
 
 
+def unrecorded(record: RunRecord, root: Path) -> str:
+    """Return, for people, what of the code a record does not tell; nothing where it tells all that git could."""
+    if record.git is None and any((place / ".git").exists() for place in (root, *root.parents)):
+        return "the record names no commit: git knows none here, or does not answer (`git status` tells why)"
+    omitted = record.git.omitted if record.git else ()
+    return "the record does not have all that is not committed:\n  " + "\n  ".join(omitted) if omitted else ""
+
+
 def concluded(
     opened: OpenRun,
     outcome: Outcome,

@@ -17,7 +17,7 @@ from repro_env.cli.determinism import warn_overridden
 from repro_env.cli.inputs import Inputs, Verifier
 from repro_env.cli.parts import Parts, image_for, this_platform
 from repro_env.cli.project import Workspace, fresh_lock
-from repro_env.cli.recording import Beginning, begun, concluded
+from repro_env.cli.recording import Beginning, begun, concluded, unrecorded
 from repro_env.edges import files
 from repro_env.edges.report import Reporter
 from repro_env.image.oci import read_image
@@ -33,7 +33,7 @@ from repro_env.run.runtimes.base import Needs
 from repro_env.run.runtimes.choose import choose_for, runtimes_of
 
 if TYPE_CHECKING:
-    from repro_env.run.gpus import GpuGrant
+    from repro_env.run.gpus import GpuGrant, Passing
     from repro_env.verify.facts import Facts
     from repro_env.verify.gpu_use import GpuWatch
     from repro_env.verify.report import Verification
@@ -161,6 +161,8 @@ class Run:
             if open_ends:
                 self._report.warn(f"runtime {self.runtime.name} does not isolate:\n  " + "\n  ".join(open_ends))
             record = begun(self._beginning(plan, prepared, arguments), now)
+            if lack := unrecorded(record, self._workspace.root):
+                self._report.warn(lack)
             with recording(directory, record, now=_now) as opened:
                 finished = self._run(opened, plan, prepared)
         finally:
@@ -281,20 +283,29 @@ class Run:
         check = checking.check_beside_image(directory, lock, self._step, self._platform, self._allowed)
         return checked(plan, check)
 
+    def _passing(self, step: LockedStep, declared: Mapping[str, str]) -> Passing:
+        """Return what is passed into an image that declares variables, with what it has itself for older drivers."""
+        from repro_env.cli.gpus import with_compat  # noqa: PLC0415 - a step without GPUs does without
+
+        root = self._lock.bases[step.base].roots[self._platform]
+        return with_compat(self._gpus, root, self._facts, step, {**declared, **step.variables})
+
     def _plan(
         self, run: str, directory: Path, prepared: Prepared, arguments: Sequence[str], step: LockedStep | None = None
     ) -> RunPlan:
         image = image_for(self.runtime, prepared.built)
         environment = self._step.environments[self._platform]
         step = step or self._step
+        declared = read_image(self._store, image).env if image else {}
+        plain = self._gpus if step.gpu is not None else NOTHING
         return plan_run(
             step,
             replace(environment, wheels=tuple(sorted((*environment.installed, *prepared.local)))),
             run=run,
             project=self._lock.project,
             image=image,
-            image_environment=read_image(self._store, image).env if image else {},
-            gpus=self._gpus if step.gpu is not None else NOTHING,
+            image_environment=declared,
+            gpus=self._passing(step, declared) if image and step.gpu is not None else plain,
             inputs=prepared.inputs.planned,
             code=directory / "code",
             output=directory / "output",

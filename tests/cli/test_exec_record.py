@@ -98,6 +98,17 @@ def test_what_is_not_committed_comes_back_from_the_record(project: OnDisk) -> No
         assert (there / name).read_bytes() == (project.root / name).read_bytes(), name
 
 
+def test_what_is_missing_of_the_code_is_said(project: OnDisk) -> None:
+    git(project, "init", "-q", "-b", "main")
+    assert "warning: the record names no commit: git knows none here" in project.repro(*VENV, "clean").stderr
+    project.write("notes.bin", "small")
+    committed(project)
+    assert "the record" not in project.repro(*VENV, "clean").stderr
+    (project.root / "notes.bin").write_bytes(bytes(9 << 20))
+    answer = project.repro(*VENV, "clean")
+    assert "the record does not have all that is not committed:\n  notes.bin: 9.0 MiB, and no file" in answer.stderr
+
+
 def test_what_the_step_printed_is_vouched_for(project: OnDisk) -> None:
     run = ran(project, "clean")
     log = (run.directory / LOG).read_bytes()
