@@ -232,7 +232,7 @@ class TestNumeric:
 )
 def test_an_array_and_a_single_value_are_compared_alike(then: float, now: float, rtol: float, atol: float) -> None:
     one, many = (Tally(Comparison(method="numeric", rtol=rtol, atol=atol)) for _ in range(2))
-    one.value("v[0]", then, now)
+    one.value(lambda: "v[0]", then, now)
     many.array(np.array([then]), np.array([now]), lambda index: f"v[{index}]")
     assert one.verdict() == many.verdict()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -42,8 +43,8 @@ class Delimited:
                 if one == other:
                     tally.same(1)
                 else:
-                    name = titles[column] if column < len(titles) else str(column + 1)
-                    tally.value(f"row {number}, column {name}", *_values(one, other))
+                    place = functools.partial(_place, number, column, titles)
+                    tally.value(place, *_values(one, other))
         return tally.verdict()
 
 
@@ -54,6 +55,10 @@ def _rows(path: Path) -> Iterator[list[str]]:
             yield from csv.reader(stream, delimiter=delimiter)
         except csv.Error as error:
             raise UnreadableError(path, str(error)) from error
+
+
+def _place(row: int, column: int, titles: Sequence[str]) -> str:
+    return f"row {row}, column {titles[column] if column < len(titles) else column + 1}"
 
 
 def _values(then: str, now: str) -> tuple[object, object]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -50,22 +50,27 @@ def compare_values(
     tally: Tally, then: Any, now: Any, *, place: str = "", path: KeyPath = (), ignored: Sequence[KeyPath] = ()
 ) -> None:
     """Compare two values made of mappings, lists and single values; `place` is what the key path starts in."""
-    if any(_matches(pattern, path) for pattern in ignored):
+    if ignored and _is_ignored(ignored, path):
         return
-    if isinstance(then, dict) and isinstance(now, dict):
-        pairs = {key: (then.get(key, _ABSENT), now.get(key, _ABSENT)) for key in (*then, *now)}
-    elif isinstance(then, list) and isinstance(now, list):
+    if type(then) is dict and type(now) is dict:
+        keys: Iterable[Any] = then if then.keys() == now.keys() else dict.fromkeys((*then, *now))
+        pairs = ((key, then.get(key, _ABSENT), now.get(key, _ABSENT)) for key in keys)
+    elif type(then) is list and type(now) is list:
         found = itertools.zip_longest(then, now, fillvalue=_ABSENT)
-        pairs = {str(index): pair for index, pair in enumerate(found)}
+        pairs = ((index, before, after) for index, (before, after) in enumerate(found))
     else:
-        tally.value(_named(place, path), then, now)
+        tally.value(lambda: _named(place, path), then, now)
         return
-    for key, (before, after) in pairs.items():
+    for key, before, after in pairs:
         inner = (*path, str(key))
         if before is not _ABSENT and after is not _ABSENT:
             compare_values(tally, before, after, place=place, path=inner, ignored=ignored)
-        elif not any(_matches(pattern, inner) for pattern in ignored):
+        elif not _is_ignored(ignored, inner):
             tally.tell(_named(place, inner), "is missing" if after is _ABSENT else "is new")
+
+
+def _is_ignored(patterns: Sequence[KeyPath], path: KeyPath) -> bool:
+    return any(_matches(pattern, path) for pattern in patterns)
 
 
 def _matches(pattern: KeyPath, path: KeyPath) -> bool:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, Any]
 
 _SHOWN = 60  # characters of a value
+_NUMBERS = (int, float, complex)  # and not bool, which is one of them to Python
 
 
 class Tally:
@@ -44,23 +45,26 @@ class Tally:
         """Count values that are known to be equal."""
         self._values += count
 
-    def value(self, where: str, then: object, now: object) -> None:
-        """Compare two values of any kind; only numbers are given a tolerance."""
+    def value(self, where: Callable[[], str], then: object, now: object) -> None:
+        """Compare two values of any kind, at a place that is called `where()`; only numbers are given a tolerance."""
         self._values += 1
-        if _is_number(then) and _is_number(now):
+        if type(then) in _NUMBERS and type(now) in _NUMBERS:
             self._number(where, then, now)
         elif type(then) is not type(now) or then != now:
-            self._different += 1
-            self.tell(where, f"{shown(then)} then, {shown(now)} now")
+            self._differ(where, f"{shown(then)} then, {shown(now)} now")
 
-    def _number(self, where: str, then: Any, now: Any) -> None:
+    def _number(self, where: Callable[[], str], then: Any, now: Any) -> None:
         if then == now or (_is_nan(then) and _is_nan(now)):
             return
         absolute, relative = _apart(then, now)
         self._note(absolute, relative)
         if not self._within(then, absolute):
-            self._different += 1
-            self.tell(where, f"{then!r} then, {now!r} now ({_distance(absolute, relative)})")
+            self._differ(where, f"{then!r} then, {now!r} now ({_distance(absolute, relative)})")
+
+    def _differ(self, where: Callable[[], str], difference: str) -> None:
+        self._different += 1
+        if self._first is None:
+            self._first = (where(), difference)
 
     def _within(self, then: Any, absolute: float) -> bool:
         # Not finite: an infinity or a NaN against a number is as far away as can be, whatever the tolerance.
@@ -136,10 +140,6 @@ def shown(value: object) -> str:
     """Return a value for a message, shortened."""
     text = repr(value.item() if hasattr(value, "item") else value)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float | complex) and not isinstance(value, bool)
 
 
 def _is_nan(value: Any) -> bool:
