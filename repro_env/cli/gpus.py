@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
-from repro_env.lock.model import LockedStep
-from repro_env.run.gpus import GpuDevice, GpuGrant, capabilities
+from repro_env.lock.model import ImageRoot, LockedStep, Root
+from repro_env.run.gpus import GpuDevice, GpuGrant, Passing, capabilities
+from repro_env.verify.cuda_check import is_bridged
 from repro_env.verify.facts import Facts
 from repro_env.verify.gpu_choice import choose_gpus
 
@@ -34,3 +36,17 @@ def grant_of(facts: Facts, step: LockedStep) -> GpuGrant | None:
         driver=facts.driver,
         capabilities=capabilities(step.env.get("NVIDIA_DRIVER_CAPABILITIES", "")),
     )
+
+
+def with_compat(
+    passing: Passing, root: Root, facts: Facts | None, step: LockedStep, variables: Mapping[str, str]
+) -> Passing:
+    """Return what is passed, and the base's own `libcuda.so` before the driver's where that is what bridges it.
+
+    NVIDIA's container toolkit does the same, where it is asked. `variables` are those of the image and the step.
+    """
+    compat = root.compat if isinstance(root, ImageRoot) else None
+    if facts is None or compat is None or not is_bridged(compat, as_given(facts, step)):
+        return passing
+    places = (compat.path, passing.variables.get("LD_LIBRARY_PATH") or variables.get("LD_LIBRARY_PATH", ""))
+    return replace(passing, variables={**passing.variables, "LD_LIBRARY_PATH": ":".join(filter(None, places))})

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+import locks
 import pytest
 
+from repro_env.cli.gpus import with_compat
 from repro_env.config.machine import GpuRequest
 from repro_env.edges.report import Silent
 from repro_env.image.store import Store
+from repro_env.lock.cuda import CudaCompat
 from repro_env.run import cdi, driver
 from repro_env.run.driver import DriverFiles, Library, chosen, listed
 from repro_env.run.find_driver import find_driver
-from repro_env.run.gpus import LIBRARIES, GpuDevice, GpuGrant, capabilities, selection
+from repro_env.run.gpus import LIBRARIES, GpuDevice, GpuGrant, Passing, capabilities, selection
 from repro_env.run.runtimes.base import Unavailable
 from repro_env.run.runtimes.docker import Docker, engine_passing
 from repro_env.run.runtimes.podman import knows_cdi
-from repro_env.verify.facts import Gpu
+from repro_env.verify.facts import Facts, Gpu, Host
 from repro_env.verify.gpu_choice import choose_gpus
 
 GIB = 2**30
@@ -381,3 +385,31 @@ def test_the_node_that_is_made_at_first_use_is_made_before(machine: Path) -> Non
     program.chmod(0o755)
     files = find_driver(grant(), root=machine, environ={"PATH": str(program.parent)})
     assert machine / "dev/nvidia-uvm" in files.nodes
+
+
+# What a base has for older drivers
+
+COMPAT = CudaCompat(cuda="13.1", driver="590.44.01", branches=(550,), path="/usr/local/cuda-13.1/compat")
+
+
+@pytest.mark.parametrize(
+    ("found", "brand", "variables", "expected"),
+    [
+        ("550.54.15", "nvidia", {}, "/usr/local/cuda-13.1/compat"),
+        ("550.54.15", "nvidia", {"LD_LIBRARY_PATH": "/own"}, "/usr/local/cuda-13.1/compat:/own"),
+        ("550.54.15", "geforce", {"LD_LIBRARY_PATH": "/own"}, None),
+        ("590.48.01", "nvidia", {}, None),
+    ],
+)
+def test_what_a_base_has_for_older_drivers_goes_before_the_driver(
+    found: str, brand: str, variables: dict[str, str], expected: str | None
+) -> None:
+    step = replace(locks.churn().steps["train"], gpu=GpuRequest())
+    facts = Facts(host=Host(), driver=found, cuda="12.4", gpus=(gpu(0, brand=brand),))
+    passing = Passing(paths={"LD_LIBRARY_PATH": LIBRARIES}, variables={"CUDA_VISIBLE_DEVICES": "0"})
+    root = replace(locks.image_root(), compat=COMPAT)
+    changed = with_compat(passing, root, facts, step, variables)
+    assert changed.variables.get("LD_LIBRARY_PATH") == expected
+    assert changed.variables["CUDA_VISIBLE_DEVICES"] == "0"
+    assert with_compat(passing, replace(root, compat=None), facts, step, variables) == passing
+    assert with_compat(passing, locks.root(), facts, step, variables) == passing

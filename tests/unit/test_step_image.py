@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import locks
@@ -37,3 +38,12 @@ def test_places_are_called_as_in_a_run(tmp_path: Path, step: str, places: dict[s
         "REPRO_STEP": step,
         **places,
     }
+
+
+def test_settings_that_are_asked_for_are_the_images_and_the_steps_own_go_first(tmp_path: Path) -> None:
+    lock, base = locks.churn(), Image(platform=locks.AMD64, layers=(), env={"OMP_NUM_THREADS": "3"})
+    asked = {"OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
+    for own, expected in (({}, "1"), ({"OMP_NUM_THREADS": "8"}, "8")):
+        step = replace(lock.steps["clean"], deterministic=asked, env=own)
+        image = step_image(lock, step, locks.AMD64, base, code=Code(()), store=Store(tmp_path))
+        assert (image.env["OMP_NUM_THREADS"], image.env["PYTHONHASHSEED"]) == (expected, "0")
