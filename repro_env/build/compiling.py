@@ -17,6 +17,7 @@ from repro_env.edges import process
 from repro_env.edges.files import os_errors
 from repro_env.edges.pool import thread_pool
 from repro_env.edges.sandbox import find_bwrap, sandboxed
+from repro_env.edges.uv import uv_program
 from repro_env.errors import BuildError, ToolError
 from repro_env.image.layer import Layer
 from repro_env.image.store import Store
@@ -136,11 +137,9 @@ class _Python:
 
 def _installed(version: str) -> _Python | None:
     """Return an interpreter of this very version that uv finds on this machine."""
-    from uv import find_uv_bin  # noqa: PLC0415 - needed where nothing better is
-
     words = ("python", "find", "--no-config", "--no-project", "--system", "--no-python-downloads", f"cpython@{version}")
     environ = {name: value for name, value in process.base_environment().items() if not name.startswith("UV_")}
-    done = process.run([find_uv_bin(), *words], env=environ, timeout=_FIND_SECONDS, check=False)
+    done = process.run([uv_program(), *words], env=environ, timeout=_FIND_SECONDS, check=False)
     found = _Python(done.stdout.strip())
     return found if done.status == 0 and found.version() == version else None
 

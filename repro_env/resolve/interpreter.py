@@ -22,11 +22,12 @@ from repro_env.edges import files, process
 from repro_env.edges.http import NotFoundError
 from repro_env.edges.indexes import configured_text
 from repro_env.edges.python_releases import path_in_releases, python_mirror, release_urls
+from repro_env.edges.uv import uv_program
 from repro_env.errors import FetchError, IntegrityError, ResolutionError, ToolError
 from repro_env.image.store import Store
 from repro_env.lock.model import Interpreter
 from repro_env.resolve.python.complete import SizedHttp
-from repro_env.resolve.python.resolver import uv_environment, uv_program
+from repro_env.resolve.python.resolver import uv_environment
 from repro_env.values import Digest, Platform, PythonVersion, strip_credentials
 
 _TIMEOUT = 120.0

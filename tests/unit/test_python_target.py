@@ -8,10 +8,10 @@ from dataclasses import replace
 import pytest
 from packaging.tags import Tag
 
+from repro_env.edges.uv import uv_program
 from repro_env.errors import ResolutionError
 from repro_env.lock.sources import PythonInputs
 from repro_env.resolve.python.request import StepRequest
-from repro_env.resolve.python.resolver import uv_program
 from repro_env.resolve.python.target import glibc_minor, ranked_tags, uv_platform
 from repro_env.values import Platform, PythonVersion
 

@@ -16,6 +16,7 @@ from repro_env.edges import files, process
 from repro_env.edges.http_pool import system_has_certificates
 from repro_env.edges.pool import thread_pool
 from repro_env.edges.report import Reporter, Task
+from repro_env.edges.uv import uv_program
 from repro_env.errors import FetchError, ReproError, ResolutionError, ToolError
 from repro_env.image.sdist import pyproject_of
 from repro_env.image.store import Store
@@ -193,16 +194,6 @@ def resolve_steps(requests: Sequence[StepRequest], resolver: Resolver, *, known:
     if failures:
         raise _together(failures, len(requests))
     return _unified(found, () if resolver.upgrade else known)
-
-
-def uv_program() -> str:
-    """Return the path of uv's program. Errors: `ToolError` when the `uv` package is not installed."""
-    try:
-        import uv  # noqa: PLC0415 - only a resolution needs it
-
-        return uv.find_uv_bin()
-    except (ImportError, FileNotFoundError) as error:
-        raise ToolError("uv is not installed", str(error), "install repro-env again: it depends on uv") from error
 
 
 def uv_environment() -> dict[str, str]:

@@ -18,6 +18,7 @@ from pathlib import Path
 from repro_env.edges import child, files, process
 from repro_env.edges.child import Ended
 from repro_env.edges.report import Reporter
+from repro_env.edges.uv import uv_program
 from repro_env.errors import RuntimeUnavailableError, StoreError, ToolError
 from repro_env.image.seal import is_intact, seal
 from repro_env.image.store import Store
@@ -243,8 +244,6 @@ def _own_interpreter() -> Interpreter:
 
 
 def _uv(*words: str | Path, cache: Path | None = None, timeout: float = _INSTALL_SECONDS) -> str:
-    from uv import find_uv_bin  # noqa: PLC0415 - only this runtime needs it
-
     extra = {} if cache is None else {"UV_CACHE_DIR": str(cache / "cache")}
     environ = {name: value for name, value in process.base_environment().items() if not name.startswith("UV_")}
-    return process.run([find_uv_bin(), *words], env={**environ, **extra}, timeout=timeout).stdout.strip()
+    return process.run([uv_program(), *words], env={**environ, **extra}, timeout=timeout).stdout.strip()
