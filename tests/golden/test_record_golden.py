@@ -12,7 +12,7 @@ Golden = Callable[[str, str], None]
 
 
 def test_a_record_with_something_in_every_field(golden: Golden) -> None:
-    golden("record/full.json", document(records.FULL).decode())
+    golden("record/full.json", document(records.WHOLE).decode())
 
 
 def test_a_record_of_a_run_that_only_began(golden: Golden) -> None:

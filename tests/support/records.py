@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from repro_env.record.model import (
@@ -91,3 +92,25 @@ SPARSE = RunRecord(
     command=("true",),
     runtime="venv",
 )
+MODEL = RecordedOutput(
+    name="model",
+    path="build/model",
+    kind="directory",
+    digest=Digest.of(b"model"),
+    files=2,
+    size=7,
+    compare="numeric: rtol=1e-6",
+)
+WHOLE = replace(
+    FULL,
+    definition=Digest.of(b"definition"),
+    outputs=(TABLE, MODEL),
+    machine=Machine(
+        driver="570.124.06",
+        cuda="12.8",
+        gpus=(
+            RecordedGpu(index=0, name="NVIDIA L4", uuid="GPU-0", memory=2**34, compute_capability="8.9", mig="1g.5gb"),
+        ),
+    ),
+)
+"""The same with something in every field but `signal`, which a run that succeeded has not."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC
 from typing import Any
@@ -20,16 +22,46 @@ from repro_env.record.model import GitState, RunRecord
 from repro_env.record.read_statement import from_statement
 from repro_env.record.runs import document
 from repro_env.record.statement import to_statement
+from repro_env.values import Digest
 
 STARTED = replace(
-    records.FULL, status="started", finished=None, exit_status=None, outputs=(), log=None, resources=None, kept=""
+    records.WHOLE, status="started", finished=None, exit_status=None, outputs=(), log=None, resources=None, kept=""
 )  # fmt: skip
-EVERY = pytest.mark.parametrize("record", [records.FULL, STARTED, records.SPARSE], ids=["full", "started", "sparse"])
+EVERY = pytest.mark.parametrize("record", [records.WHOLE, STARTED, records.SPARSE], ids=["full", "started", "sparse"])
 
 
 @EVERY
 def test_a_record_comes_back_from_its_document(record: RunRecord) -> None:
     assert from_statement(json.loads(document(record))) == record
+
+
+def test_the_full_record_is_full() -> None:
+    # What the tests of this file, the golden files and the reference page prove of it they prove of every field.
+    telling = {part.name for part in telling_fields(records.WHOLE)}
+    assert set(all_fields(records.WHOLE)) - telling == {"signal"}, "a run that succeeded has none"
+
+
+def telling_fields(value: Any) -> Iterator[dataclasses.Field[Any]]:
+    """Yield the fields below a record that say something somewhere."""
+    for part in dataclasses.fields(value):
+        for item in items(getattr(value, part.name)):
+            if item != part.default:
+                yield part
+            if dataclasses.is_dataclass(item) and not isinstance(item, Digest):
+                yield from telling_fields(item)
+
+
+def all_fields(value: Any) -> Iterator[str]:
+    """Yield the names of all fields of a record and of its parts."""
+    for part in dataclasses.fields(value):
+        yield part.name
+        for item in items(getattr(value, part.name)):
+            if dataclasses.is_dataclass(item) and not isinstance(item, Digest):
+                yield from all_fields(item)
+
+
+def items(value: Any) -> Sequence[Any]:
+    return value if isinstance(value, tuple) else (value,)
 
 
 @EVERY
@@ -53,9 +85,9 @@ def test_a_run_without_outputs_vouches_for_no_file() -> None:
 
 
 def test_upstream_runs_are_dependencies_once_each() -> None:
-    made = records.FULL.inputs[1]
+    made = records.WHOLE.inputs[1]
     assert made.record is not None
-    twice = replace(records.FULL, inputs=(*records.FULL.inputs, replace(made, name="a.c")))
+    twice = replace(records.WHOLE, inputs=(*records.WHOLE.inputs, replace(made, name="a.c")))
     runs = [part for part in definition(twice)["resolvedDependencies"] if part["annotations"]["role"] == "run"]
     assert [(part["name"], part["digest"]) for part in runs] == [(made.run, {"sha256": made.record.hex})]
 
@@ -88,7 +120,7 @@ def definition(record: RunRecord) -> Any:
 def changed(path: str, value: object) -> Any:
     """Return the full document with another value at a key path; `...` takes the key away."""
     *way, last = [int(word) if word.isdecimal() else word for word in path.split("/")]
-    whole: Any = copy.deepcopy(to_statement(records.FULL))
+    whole: Any = copy.deepcopy(to_statement(records.WHOLE))
     here = whole
     for key in way:
         here = here[key]
@@ -156,10 +188,10 @@ def test_a_document_that_is_none_is_refused(document: object) -> None:
 
 
 def test_what_others_added_is_passed_over() -> None:
-    whole = to_statement(records.FULL)
+    whole = to_statement(records.WHOLE)
     whole["predicate"]["vendor_note"] = 1
     whole["subject"].append({"name": "page", "digest": {"sha512": "00"}})
     whole["predicate"]["buildDefinition"]["resolvedDependencies"].insert(
         0, {"uri": "x", "annotations": {"role": "new"}}
     )
-    assert from_statement(whole) == records.FULL
+    assert from_statement(whole) == records.WHOLE
