@@ -11,7 +11,7 @@ held against `cuobjdump` on real libraries of CUDA 11 to 13. In little-endian or
 from __future__ import annotations
 
 import struct
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 
 from repro_env.image.gpu.walk import BETWEEN, Between, Found, Skip, Steps, Take, TooManyError, UnreadableError
 
@@ -19,6 +19,8 @@ SECTIONS = frozenset({".nv_fatbin", "__nv_relfatbin"})
 """Where linked code stands, and relocatable code that was kept."""
 
 MAGIC = b"\x50\xed\x55\xba"
+BEGINNING = MAGIC + b"\1\0\x10\0"
+"""How every container known begins: its version, the size of its header."""
 
 _CONTAINER = struct.Struct("<IHHQ")
 _ENTRY = struct.Struct("<HHIQIIHHIQQQQ")
@@ -33,8 +35,8 @@ _MOST = 1 << 18
 _BEYOND = "an entry of its GPU code reaches beyond its container"
 
 
-def containers(found: Found) -> Steps:
-    """Read containers one after another into `found`, each once it is whole. Errors: `UnreadableError`."""
+def containers(take: Callable[[Found], None]) -> Steps:
+    """Read containers one after another; `take` gets what is in each, once it is whole. Errors: `UnreadableError`."""
     left = _MOST
     while left > 0:
         yield BETWEEN
@@ -47,7 +49,7 @@ def containers(found: Found) -> Steps:
         yield Skip(width - _CONTAINER.size)
         inner = Found()
         left -= 1 + (yield from _entries(size, inner, left))
-        found.add(inner)
+        take(inner)
     raise TooManyError("it has too many containers of GPU code")
 
 

@@ -10,6 +10,7 @@ import importlib
 import struct
 import sys
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from repro_env.image.gpu.walk import BETWEEN, Found, Skip, Steps, Take, TooManyError, UnreadableError
@@ -35,8 +36,8 @@ _LISTED = 64 << 10
 _WINDOW = 29  # the decompressor's own limit is less than the largest bundles have
 
 
-def bundles(found: Found) -> Steps:
-    """Read bundles one after another into `found`, each once it is whole. Errors: `UnreadableError`."""
+def bundles(take: Callable[[Found], None]) -> Steps:
+    """Read bundles one after another; `take` gets what is in each, once it is whole. Errors: `UnreadableError`."""
     for _turn in range(_MOST_BUNDLES):
         yield BETWEEN
         head = yield Take(_HEAD.size)
@@ -47,7 +48,7 @@ def bundles(found: Found) -> Steps:
             yield from _plain(inner)
         else:
             raise UnreadableError("something else stands between its bundles of GPU code")
-        found.add(inner)
+        take(inner)
     raise TooManyError("it has too many bundles of GPU code")
 
 

@@ -8,31 +8,47 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 
 from repro_env.image.elf.layout import EXECUTABLE, LAYOUTS, LOAD, SHARED, WRITABLE, Segment
 from repro_env.image.elf.reader import Range
-from repro_env.image.gpu.fatbin import MAGIC, containers
+from repro_env.image.gpu.fatbin import BEGINNING, MAGIC, containers
 from repro_env.image.gpu.walk import Found, TooManyError, UnreadableError, Walk
 
 _RUN = 1  # PF_X
 _MOST_RUNS = 64
+_MOST_PARTS = 1 << 14
 
 
-@dataclass(slots=True)
 class Run:
     """Containers that stand in a row, from `start` in the file."""
 
-    start: int
-    found: Found = field(default_factory=Found)
-    walk: Walk = field(init=False)
+    def __init__(self, start: int) -> None:
+        self.walk = Walk(containers(self._take))
+        self._start = start
+        self._parts: list[tuple[int, int, Found]] = []
 
-    def __post_init__(self) -> None:
-        self.walk = Walk(containers(self.found))
+    @property
+    def found(self) -> bool:
+        """Whether there was one whole container at least."""
+        return bool(self._parts)
 
-    def fills(self, start: int, end: int) -> bool:
-        """Whether these bytes of the file are just these containers, and zeros."""
-        return self.start == start and self.walk.end <= end - start <= self.walk.clear
+    def between(self, start: int, end: int) -> Found | None:
+        """Return what containers between these places of the file hold, if there is nothing else but zeros."""
+        first, last = start - self._start, end - self._start
+        if first < 0 or last > self.walk.clear:
+            return None
+        found = Found()
+        for begin, stop, code in self._parts:
+            if begin < last and first < stop:
+                if begin < first or last < stop:
+                    return None
+                found.add(code)
+        return found
+
+    def _take(self, code: Found) -> None:
+        if len(self._parts) == _MOST_PARTS:
+            raise TooManyError("there is no room to remember more of its containers")
+        self._parts.append((self.walk.clear, self.walk.place, code))
 
 
 class Scan:
@@ -43,7 +59,11 @@ class Scan:
         self._ranges = ranges
         self._open: Run | None = None
         self._place = 0
-        self._before = b""  # the last bytes: a magic number may lie across two pieces
+        self._before = b""  # the last bytes: a beginning may lie across two pieces
+
+    def between(self, start: int, end: int) -> Found | None:
+        """Return what containers between these places hold; None if that is not sure to be all that stands there."""
+        return next((found for run in self.runs if (found := run.between(start, end)) is not None), None)
 
     def feed(self, place: int, piece: bytes) -> None:
         """Take the next bytes of the file, which begin at `place`."""
@@ -77,8 +97,10 @@ class Scan:
         """Look for a run's beginning, and return the bytes from there on."""
         joined = self._before + data
         at = joined.find(MAGIC) if len(self.runs) < _MOST_RUNS else -1
-        if at < 0:
-            self._before = joined[1 - len(MAGIC) :]
+        while 0 <= at <= len(joined) - len(BEGINNING) and not joined.startswith(BEGINNING, at):
+            at = joined.find(MAGIC, at + 1)  # code that compares with the magic number has it, too
+        if not 0 <= at <= len(joined) - len(BEGINNING):
+            self._before = joined[1 - len(BEGINNING) :]
             return b""
         self._before = b""
         self._open = Run(self._place - len(joined) + at)
@@ -89,8 +111,8 @@ class Scan:
 def likely_ranges(head: bytes, *, expected: bool) -> list[Range]:
     """Return where fat binaries are to be looked for, from a file's first bytes.
 
-    Linkers put them among what is only read, which has segments of its own or, from older ones, stands with the
-    code. To search the code as well takes time, and is done only where fat binaries are `expected`.
+    Linkers put them among what is only read: into segments of their own or, older linkers, into that of the code. To
+    search the code as well takes time, and is done only where fat binaries are `expected`.
     """
     layout = LAYOUTS[head[4:6]]
     try:
@@ -101,8 +123,7 @@ def likely_ranges(head: bytes, *, expected: bool) -> list[Range]:
     if header.kind not in {EXECUTABLE, SHARED}:
         return []
     loaded = [one for one in segments if one.kind == LOAD and one.size and not one.flags & WRITABLE]
-    apart = [one for one in loaded if not one.flags & _RUN]
-    return list(_in_order(apart or (loaded if expected else [])))
+    return list(_in_order(one for one in loaded if expected or not one.flags & _RUN))
 
 
 def _in_order(segments: Iterable[Segment]) -> Iterable[Range]:

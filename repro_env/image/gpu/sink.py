@@ -88,17 +88,17 @@ class GpuSink:
         if len(sections) > _MOST_SECTIONS:
             raise UnreadableError(f"it has {len(sections)} sections of GPU code")
         found = Found()
-        if self._bare and any(run.walk.end for run in self._scan.runs):
+        if self._bare and any(run.found for run in self._scan.runs):
             raise UnreadableError("it holds GPU code and has no section headers")
         left = []
         for section in sections:
             if section.compressed:
                 raise UnreadableError(f"its section {section.name} is compressed")
-            run = next((one for one in self._scan.runs if one.fills(section.offset, section.end)), None)
-            if run is None:
+            seen = self._scan.between(section.offset, section.end)
+            if seen is None or section.name in hip.SECTIONS:
                 left.append(_Reading(section, found))
             else:
-                found.add(run.found)
+                found.add(seen)
         self._read(left)
         return found
 
@@ -143,7 +143,7 @@ class _Reading:
 
     def __init__(self, section: Section, found: Found) -> None:
         self._start, self.end = section.offset, section.end
-        steps = hip.bundles(found) if section.name in hip.SECTIONS else fatbin.containers(found)
+        steps = (hip.bundles if section.name in hip.SECTIONS else fatbin.containers)(found.add)
         self._walk = Walk(steps)
 
     def feed(self, place: int, piece: bytes) -> None:
