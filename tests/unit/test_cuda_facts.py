@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import locks
 import pytest
 
+from repro_env.cli.cuda_conflicts import warn_of_cuda
+from repro_env.edges.report import Silent
 from repro_env.lock.cuda import CudaFacts, CudaLibrary, cuda_facts, cuda_words
 
 
@@ -112,3 +117,32 @@ def test_the_facts_in_words() -> None:
         "driver for all of CUDA": "550.54.14 or newer",
         "NCCL": "2.21.5",
     }
+
+
+@pytest.mark.parametrize(
+    ("packages", "said"),
+    [
+        ((("torch", "2.6.0+cu124"), ("nvidia-cuda-runtime-cu12", "12.8.90")), []),
+        (
+            (("nvidia-cudnn-cu11", "9.1.0.70"), ("nvidia-cuda-runtime-cu12", "12.8.90")),
+            ["CUDA 12.8, from nvidia-cuda-runtime-cu12 12.8.90, and CUDA 11.0 from nvidia-cudnn-cu11 9.1.0.70"],
+        ),
+    ],
+)
+def test_two_major_versions_are_warned_of_and_two_minor_ones_are_not(
+    packages: tuple[tuple[str, str], ...], said: list[str]
+) -> None:
+    class Heard(Silent):
+        def __init__(self) -> None:
+            self.lines: list[str] = []
+
+        def warn(self, text: str) -> None:
+            self.lines.append(text)
+
+    step = locks.churn().steps["train"]
+    environments = {key: replace(one, cuda=found(*packages)) for key, one in step.environments.items()}
+    heard = Heard()
+    warn_of_cuda([replace(step, environments=environments), replace(step, environments={})], heard)
+    assert heard.lines == [
+        f"step train holds {one}: libraries of one do not work with those of the other" for one in said
+    ]
