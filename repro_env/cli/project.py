@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from repro_env.lock.drift import Drift
 
 LOCK_FILE = "repro.lock"
-_PROJECT_FILE = "repro.toml"
-_PYPROJECT = "pyproject.toml"
+PROJECT_FILE = "repro.toml"
+PYPROJECT = "pyproject.toml"
 _TABLE = ("tool", "repro")
 
 
@@ -127,12 +127,12 @@ def _here() -> Path:
 
 def _find(start: Path) -> tuple[Path, Path, tuple[str, ...]]:
     for directory in (start, *start.parents):
-        if (directory / _PROJECT_FILE).is_file():
-            return directory, directory / _PROJECT_FILE, ()
-        pyproject = directory / _PYPROJECT
+        if (directory / PROJECT_FILE).is_file():
+            return directory, directory / PROJECT_FILE, ()
+        pyproject = directory / PYPROJECT
         if pyproject.is_file() and "[tool.repro" in _read(pyproject):
             return directory, pyproject, _TABLE
-    why = f"neither {start} nor a directory above it has {_PROJECT_FILE}, or [tool.repro] in {_PYPROJECT}"
+    why = f"neither {start} nor a directory above it has {PROJECT_FILE}, or [tool.repro] in {PYPROJECT}"
     raise ConfigError("this is not a repro project", why, "write a repro.toml, or try `repro demo`")
 
 

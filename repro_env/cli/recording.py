@@ -13,9 +13,9 @@ from repro_env.build.code import CodeFile
 from repro_env.build.images import local_digests
 from repro_env.build.native import Built, step_definition
 from repro_env.cli.inputs import Inputs, as_left
-from repro_env.cli.project import LOCK_FILE
+from repro_env.cli.project import LOCK_FILE, PROJECT_FILE
 from repro_env.edges import process
-from repro_env.edges.files import os_errors
+from repro_env.edges.files import os_errors, write_atomically
 from repro_env.image.store import Store
 from repro_env.lock.model import Lock
 from repro_env.lock.places import IMAGE_ROOTS, expand, input_place, output_place
@@ -142,9 +142,9 @@ def _command(beginning: Beginning) -> tuple[str, ...]:
 
 def _copy_lock(root: Path, directory: Path) -> Digest:
     source, target = root / LOCK_FILE, directory / LOCK_FILE
-    with os_errors(f"copy {source} to {target}"):
+    with os_errors(f"read {source}"):
         text = source.read_bytes()
-        target.write_bytes(text)
+    write_atomically(target, text)
     return Digest.of(text)
 
 
@@ -157,7 +157,7 @@ def _definition(beginning: Beginning) -> Digest:
 def _git(beginning: Beginning, directory: Path) -> GitState | None:
     """Return the state of the repository; all of it counts where a package of people's own is beside the project."""
     local = beginning.plan.step.environments[beginning.platform].local
-    code = [file.path for file in beginning.code]
+    code = [*(file.path for file in beginning.code), PROJECT_FILE]  # without it nobody could repeat the run
     whole = any(package.path.startswith("..") for package in local)
     found = git_state(beginning.root, code, directory, process.run, whole=whole)
     if found is None or beginning.cloned is None:

@@ -6,7 +6,7 @@ import contextlib
 import os
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import click
@@ -75,6 +75,7 @@ def command(
     results: list[Reproduction] = []
     with contextlib.ExitStack() as stack:
         chosen, beside = _wanted(stack, runs, records, everything=everything)
+        _check_names(wishes.comparisons, chosen)
         report = stack.enter_context(reporter(quiet=as_json))
         stack.enter_context(_stdout_for_the_document(as_json))
         reproducer = Reproducer(_home(chosen[0]), Store(store_root()), report, wishes, beside)
@@ -146,6 +147,15 @@ def _comparisons(texts: Sequence[str]) -> dict[str, str]:
             hint = 'write it so: --compare model="numeric: rtol=1e-6"'
             raise UsageError(f"--compare {text!r} is not OUTPUT=HOW", str(error), hint) from error
     return found
+
+
+def _check_names(comparisons: Collection[str], runs: Sequence[Run]) -> None:
+    known = {output.name for run in runs for output in run.record.outputs}
+    for name in comparisons:
+        if name not in known:
+            raise UsageError(
+                f"there is no output {name!r} to compare", f"there are {', '.join(sorted(known)) or 'none'}"
+            )
 
 
 @contextlib.contextmanager

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import secrets
+import signal
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,19 +11,14 @@ from pathlib import Path
 from repro_env import __version__
 from repro_env.cli.beside import run_beside
 from repro_env.cli.inputs import Verifier
-from repro_env.cli.project import LOCK_FILE, Workspace, fresh_lock, open_workspace
 from repro_env.cli.recovered import Made, Recovered, Shelf, differences_by_file
+from repro_env.cli.restoring import Restored, Restorer
 from repro_env.cli.running import Finished, Prepared, Repeating, Run
 from repro_env.config.comparison import Comparison
-from repro_env.edges import files, process
 from repro_env.edges.report import Reporter
-from repro_env.errors import LockError, RuntimeUnavailableError, VerificationError
+from repro_env.errors import RuntimeUnavailableError, VerificationError
 from repro_env.image.store import Store
-from repro_env.lock.diff import diff, diff_lines
-from repro_env.lock.model import Lock
-from repro_env.lock.parse import parse_lock
 from repro_env.record.comparison.compare import check_available
-from repro_env.record.git import DIFF
 from repro_env.record.model import RecordedOutput, RunRecord
 from repro_env.record.repeated import (
     ComparedOutput,
@@ -34,14 +27,9 @@ from repro_env.record.repeated import (
     ended_differently,
     machine_differences,
 )
-from repro_env.record.restore import RestoreError, repository_of, restore_code
+from repro_env.record.restore import RestoreError
 from repro_env.record.runs import Run as KeptRun
 from repro_env.record.runs import list_runs
-from repro_env.values import Digest
-
-_RESTORED = "restored"
-_ABANDONED_AFTER = 24 * 3600.0
-"""Seconds after which restored code is taken to be a dead process's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,15 +73,6 @@ class Reproduction:
         return not self.ended and all(output.equal for output in self.outputs)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Restored:
-    """What a run starts from, as it was or as it is now."""
-
-    workspace: Workspace
-    lock: Lock
-    changed: tuple[str, ...] = ()
-
-
 class Reproducer:
     """Repeats runs of one project, `home`, which keeps the new runs and none of whose files is touched."""
 
@@ -104,6 +83,7 @@ class Reproducer:
         self._beside = {run.record.id: run for run in beside}
         self._home, self._store, self._report, self._wishes = home, store, report, wishes
         self._shelf = Shelf(home, list_runs(home), report)
+        self._restorer = Restorer(home, report, here=wishes.here, repository=wishes.repository)
         self._waiting: set[str] = set()
 
     def reproduce(self, found: KeptRun) -> Iterator[Reproduction]:
@@ -114,7 +94,7 @@ class Reproducer:
         record = found.record
         _check_ended(record)
         _check_comparisons(record, self._wishes)
-        with self._restored(found) as restored:
+        with self._restorer.restored(found) as restored:
             recovered = Recovered(
                 record, restored.lock, self._shelf, restored.workspace.root, self._present_inputs(restored)
             )
@@ -127,7 +107,7 @@ class Reproducer:
                         return
             yield self._repeat(found, restored, recovered)
 
-    def _present_inputs(self, restored: _Restored) -> Verifier | None:
+    def _present_inputs(self, restored: Restored) -> Verifier | None:
         """Return what finds inputs as they are to be now, where that is what is asked for."""
         if not self._wishes.here:
             return None
@@ -147,7 +127,7 @@ class Reproducer:
         self._waiting.add(maker)
         yield from self.reproduce(known)
 
-    def _repeat(self, found: KeptRun, restored: _Restored, recovered: Recovered) -> Reproduction:
+    def _repeat(self, found: KeptRun, restored: Restored, recovered: Recovered) -> Reproduction:
         record, began = found.record, time.monotonic()
         run = self._run(record, restored, recovered)
         prepared = run.prepare()
@@ -158,6 +138,8 @@ class Reproducer:
         if not finished.started:
             raise VerificationError(f"run {record.id} could not be repeated here", "its machine check failed above")
         now = finished.record
+        if now.signal == signal.SIGINT != record.signal:
+            raise KeyboardInterrupt  # Ctrl-C went to the step, and was meant for all
         self._keep_in_mind(record, finished)
         return Reproduction(
             then=record,
@@ -165,13 +147,13 @@ class Reproducer:
             directory=self._shelf.run_directory(now.id),
             here=self._wishes.here,
             seconds=time.monotonic() - began,
-            changed=changed or _definition_changed(record, now),
+            changed=(*(changed or _code_changed(record, now)), *_inputs_changed(record, now)),
             elsewhere=machine_differences(record, now),
             ended=ended_differently(record, now),
             outputs=self._compared(found, now, run, prepared),
         )
 
-    def _run(self, record: RunRecord, restored: _Restored, recovered: Recovered) -> Run:
+    def _run(self, record: RunRecord, restored: Restored, recovered: Recovered) -> Run:
         """Return the run to be, in the runtime that was asked for, else the recorded one, else the best here."""
         git = None if self._wishes.here else record.git
         repeating = Repeating(run=record.id, lock=restored.lock, home=self._home, verifier=recovered, git=git)
@@ -220,53 +202,6 @@ class Reproducer:
         comparisons = self._wishes.comparisons
         return compare_outputs(found.record, now, originals, run_command=run_command, comparisons=comparisons)
 
-    @contextlib.contextmanager
-    def _restored(self, found: KeptRun) -> Iterator[_Restored]:
-        """Give the code and the lock to run with; restored code is removed afterwards."""
-        if self._wishes.here:
-            yield self._present(found)
-            return
-        record, root = found.record, self._home / ".repro" / _RESTORED
-        _sweep(root)
-        directory = root / secrets.token_hex(8)
-        try:
-            project = self._restore_code(record, found.directory, directory)
-            text = _lock_text(found, project, self._home)
-            files.write_atomically(project / LOCK_FILE, text)
-            workspace = open_workspace(project)
-            yield _Restored(workspace=workspace, lock=_parsed(text, record))
-        finally:
-            files.remove_tree(directory)
-
-    def _restore_code(self, record: RunRecord, kept: Path, into: Path) -> Path:
-        git = record.git
-        if git is None:
-            why = "the project was in no git repository, or had no commit, when it ran"
-            hint = "`--here` runs the code that is here now, and tells whether it is another"
-            raise RestoreError("the run's code cannot be restored", why, hint)
-        for line in git.omitted:
-            self._report.warn(f"not kept of what was not committed: {line}")
-        repository = self._wishes.repository or self._own_repository() or git.remote
-        if not repository:
-            why = f"{self._home} is in no git repository, and the record names none"
-            raise RestoreError("the run's code cannot be restored", why, "name it with --repository")
-        with self._report.task("restoring the code", None):
-            return restore_code(git, repository, into, kept / DIFF, run=process.run, environ=os.environ)
-
-    def _own_repository(self) -> str:
-        found = repository_of(self._home, run=process.run, environ=os.environ)
-        return str(found or "")
-
-    def _present(self, found: KeptRun) -> _Restored:
-        workspace = open_workspace(self._home)
-        workspace.check_steps((found.record.step,))
-        lock = fresh_lock(workspace)
-        try:
-            before = _parsed(_lock_text(found, self._home, self._home), found.record)
-        except RestoreError as error:
-            return _Restored(workspace=workspace, lock=lock, changed=(f"{error.what}: {error.why}",))
-        return _Restored(workspace=workspace, lock=lock, changed=diff_lines(diff(before, lock)))
-
 
 def _check_ended(record: RunRecord) -> None:
     if record.status not in {"succeeded", "failed"}:
@@ -282,26 +217,6 @@ def _check_comparisons(record: RunRecord, wishes: Wishes) -> None:
             check_available(Comparison.parse(text), output.path)
 
 
-def _lock_text(found: KeptRun, *projects: Path) -> bytes:
-    """Return the run's own lock: kept with the run, or one of a project if it is the same. Errors: `RestoreError`."""
-    for place in (found.directory, *projects):
-        try:
-            text = (place / LOCK_FILE).read_bytes()
-        except OSError:
-            continue
-        if found.record.lock in {None, Digest.of(text)}:
-            return text
-    why = f"needed {found.record.lock}, which neither {found.directory} nor the project has"
-    raise RestoreError("the run's lock is gone", why, f"put it back as {found.directory / LOCK_FILE}")
-
-
-def _parsed(text: bytes, record: RunRecord) -> Lock:
-    lock = parse_lock(text.decode(), file=f"{LOCK_FILE} of run {record.id}")
-    if record.step not in lock.steps:
-        raise LockError(f"the lock of run {record.id} has no step {record.step}")
-    return lock
-
-
 def _image_changed(record: RunRecord, prepared: Prepared) -> Iterator[str]:
     """Yield in words that an image is not the one that ran."""
     built = prepared.built
@@ -315,16 +230,17 @@ def _image_changed(record: RunRecord, prepared: Prepared) -> Iterator[str]:
             return
 
 
-def _sweep(root: Path) -> None:
-    """Remove what processes that were killed left restored."""
-    with contextlib.suppress(OSError):
-        for path in root.iterdir():
-            with contextlib.suppress(OSError):
-                if path.stat().st_mtime < time.time() - _ABANDONED_AFTER:
-                    files.remove_tree(path)
-
-
-def _definition_changed(then: RunRecord, now: RunRecord) -> tuple[str, ...]:
+def _code_changed(then: RunRecord, now: RunRecord) -> tuple[str, ...]:
     """Return in words that the code is not what ran, which only the new record tells."""
     same = then.definition in {None, now.definition}
     return () if same else ("the step's code, or a package of your own, is not the one that ran",)
+
+
+def _inputs_changed(then: RunRecord, now: RunRecord) -> Iterator[str]:
+    """Yield in words which inputs are not the bytes of then."""
+    used = {one.name: one.digest for one in then.inputs}
+    for one in now.inputs:
+        before = used.get(one.name)
+        if one.digest != before:
+            then_was = f"sha256:{before.short}" if before else "none"
+            yield f"input {one.name} is another: {then_was} then, sha256:{one.digest.short} now"

@@ -5,20 +5,27 @@ The repository it comes from is read and not touched: no checkout of it, no bran
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from repro_env.edges.files import os_errors
 from repro_env.errors import ReproError, ToolError
+from repro_env.record.git import clean_remote
 from repro_env.record.model import GitState
 from repro_env.values import Digest
 
 _TIMEOUT = 3600.0  # seconds; a repository may have to be cloned from afar
+_ANOTHER = "name another repository with --repository"
 _PRESENT = "`--here` runs the code that is checked out now"
 
 _LOCAL = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR", "GIT_PREFIX")
 """Variables by which git tells a hook's children which repository they are in; here another one is meant."""
+
+
+_COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?\Z")  # SHA-1, or SHA-256
+"""A record may come from elsewhere: what it says goes to git as what it has to be, or not at all."""
 
 
 class RestoreError(ReproError):
@@ -51,6 +58,8 @@ def restore_code(
     `into` is a directory that does not exist; `diff` is the file that holds what was not committed. Errors:
     `RestoreError` that names what is missing, `ToolError`.
     """
+    if not _COMMIT.match(git.commit) or _leaves(git.prefix):
+        raise RestoreError("the run's record names no commit of a project", f"{git.commit!r} {git.prefix!r}")
     clone = _Clone(into, run, environ)
     clone.make(repository, git.commit)
     if git.diff is not None:
@@ -61,14 +70,25 @@ def restore_code(
     return project
 
 
-def repository_of(project: Path, *, run: Run, environ: Mapping[str, str]) -> Path | None:
-    """Return the top of the repository that a directory is in, or None."""
+def repository_of(project: Path, *, run: Run, environ: Mapping[str, str]) -> str:
+    """Return the top of the repository that a directory is in, or nothing."""
     words = ("git", "-C", str(project), "rev-parse", "--show-toplevel")
+    return _asked(words, run, environ).rstrip("\n")
+
+
+def has_commit(repository: str, commit: str, *, run: Run, environ: Mapping[str, str]) -> bool:
+    """Whether a repository on this machine has a commit."""
+    words = ("git", "-C", repository, "rev-parse", "--quiet", "--verify", f"{commit}^{{commit}}")
+    return bool(_asked(words, run, environ))
+
+
+def _asked(words: Sequence[str], run: Run, environ: Mapping[str, str]) -> str:
+    """Return what git prints, or nothing where it fails or is absent."""
     try:
         found = run(words, timeout=_TIMEOUT, check=False, env=_environment(environ))
     except ToolError:
-        return None
-    return Path(found.stdout.rstrip("\n")) if found.status == 0 else None
+        return ""
+    return found.stdout if found.status == 0 else ""
 
 
 class _Clone:
@@ -84,8 +104,21 @@ class _Clone:
         how = ("--shared",) if local else ()
         with os_errors(f"make {self._directory}"):
             self._directory.parent.mkdir(parents=True, exist_ok=True)
-        words = ("git", "clone", "--quiet", "--no-checkout", "--template=", *how, repository, str(self._directory))
-        self._run(words, timeout=_TIMEOUT, env=self._environ)
+        words = (
+            "git",
+            "clone",
+            "--quiet",
+            "--no-checkout",
+            "--template=",
+            *how,
+            "--",
+            repository,
+            str(self._directory),
+        )
+        try:
+            self._run(words, timeout=_TIMEOUT, env=self._environ)
+        except ToolError as error:
+            raise _unreachable(repository, error) from error
         if not self._has(commit):
             self._git("fetch", "--quiet", "origin", commit, check=False)  # what no branch of a server reaches
         if not self._has(commit):
@@ -125,10 +158,20 @@ class _Clone:
         return self._run(arguments, timeout=_TIMEOUT, env=self._environ, check=check)
 
 
+def _leaves(prefix: str) -> bool:
+    path = PurePosixPath(prefix)
+    return path.is_absolute() or ".." in path.parts
+
+
+def _unreachable(repository: str, error: ToolError) -> RestoreError:
+    shown = clean_remote(repository)
+    said = error.why.replace(repository, shown).splitlines()[1:]  # without the command line
+    return RestoreError(f"the repository {shown} cannot be cloned", "\n".join(said) or error.what, _ANOTHER)
+
+
 def _gone(commit: str, repository: str) -> RestoreError:
-    why = f"{repository} has no commit {commit}"
-    hint = f"fetch it from where it was pushed, or name another repository with --repository; {_PRESENT}"
-    return RestoreError("the run's commit is gone", why, hint)
+    why = f"{clean_remote(repository)} has no commit {commit}"
+    return RestoreError("the run's commit is gone", why, f"fetch it from where it was pushed; {_ANOTHER}; {_PRESENT}")
 
 
 def _environment(environ: Mapping[str, str]) -> dict[str, str]:

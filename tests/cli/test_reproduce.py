@@ -95,6 +95,16 @@ def test_what_was_not_committed_comes_back(fresh: Repeated) -> None:
     assert "uncommitted changes are gone" in fresh.repro("reproduce", run.id).stderr
 
 
+def test_a_project_that_was_not_committed_yet(tmp_path: Path) -> None:
+    project = committed(tmp_path)
+    project.git("rm", "--quiet", "--cached", "repro.toml", "repro.lock", "clean.py")
+    project.git("commit", "--quiet", "-m", "none of it")
+    project.ran("clean")
+    document = project.reproduced()
+    assert document["equal"]
+    assert document["runs"][0]["changed"] == []
+
+
 def test_a_commit_that_is_gone(project: Repeated, golden: Golden) -> None:
     project.git("commit", "--quiet", "--amend", "-m", "other")
     project.git("reflog", "expire", "--expire=now", "--all")
@@ -187,6 +197,7 @@ def test_a_program_that_compares(fresh: Repeated) -> None:
     assert output["difference"]["where"] == "line 1"
     assert fresh.repro("reproduce", "--compare", "table=nearly").status == 2
     assert fresh.repro("reproduce", "--compare", "table").status == 2
+    assert "there is no output 'tabel'" in fresh.repro("reproduce", "--compare", "tabel=exact").stderr
 
 
 def test_a_directory_of_which_only_the_manifest_is_left(fresh: Repeated) -> None:
@@ -265,6 +276,21 @@ class TestElsewhere:
         answer = project.repro(*words, "--upstream")
         assert answer.status == 0, answer.stderr
         assert "reproduced: 2 runs, 2 equal outputs" in answer.stdout
+
+    def test_the_repository_that_the_record_names(self, fresh: Repeated, tmp_path: Path) -> None:
+        mirror = tmp_path / "mirror.git"
+        fresh.git("clone", "--quiet", "--bare", str(fresh.root), str(mirror))
+        fresh.git("remote", "add", "origin", mirror.as_uri())
+        run = fresh.ran("clean")
+        place = tmp_path / "elsewhere"
+        place.mkdir()
+        assert fresh.repro("show", "--bundle", str(place / "run.tar")).status == 0
+        shutil.rmtree(fresh.root / ".git")
+        answer = fresh.repro("-C", str(place), "reproduce", "--from", "run.tar")
+        assert answer.status == 0, answer.stderr
+        assert "from file://" in answer.stderr
+        (repeated,) = (place / run.id / ".repro/runs").glob("*/record.json")
+        assert mirror.as_uri() in repeated.read_text(), "and that one may be repeated in turn"
 
     def test_what_is_no_record(self, project: Repeated) -> None:
         project.write("record.json", "{}")

@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 
 from repro_env.edges import process
-from repro_env.errors import ToolError
 from repro_env.record.model import GitState
-from repro_env.record.restore import RestoreError, repository_of, restore_code
+from repro_env.record.restore import RestoreError, has_commit, repository_of, restore_code
 from repro_env.values import Digest
 
 
@@ -91,8 +90,11 @@ def test_an_address_is_cloned(repository: Path, tmp_path: Path) -> None:
     commit = git(repository, "rev-parse", "HEAD")
     project = restored(repository.as_uri(), GitState(commit=commit, dirty=False), tmp_path / "clone")
     assert (project / "gone.py").exists()
-    with pytest.raises(ToolError):
-        restored(f"{repository.as_uri()}-absent", GitState(commit=commit, dirty=False), tmp_path / "other")
+    secret = "https://user:token@127.0.0.1:9/absent"
+    with pytest.raises(RestoreError) as caught:
+        restored(secret, GitState(commit=commit, dirty=False), tmp_path / "other")
+    assert "cannot be cloned" in caught.value.what
+    assert "token" not in str(caught.value)
 
 
 def test_submodules_come_from_the_copies_that_are_here(
@@ -115,6 +117,19 @@ def test_submodules_come_from_the_copies_that_are_here(
     assert (project / "lib/lib.py").read_text() == "library\n"
 
 
+@pytest.mark.parametrize(
+    ("commit", "prefix"), [("--upload-pack=x", ""), ("HEAD", ""), ("0" * 40, "../"), ("0" * 40, "/etc")]
+)
+def test_a_record_that_is_out_for_something_else(repository: Path, tmp_path: Path, commit: str, prefix: str) -> None:
+    with pytest.raises(RestoreError, match="names no commit"):
+        restored(repository, GitState(commit=commit, dirty=False, prefix=prefix), tmp_path / "clone")
+    assert not (tmp_path / "clone").exists()
+
+
 def test_which_repository_a_project_is_in(repository: Path, tmp_path: Path) -> None:
-    assert repository_of(repository / "sub", run=process.run, environ=os.environ) == repository
-    assert repository_of(tmp_path, run=process.run, environ=os.environ) is None
+    assert repository_of(repository / "sub", run=process.run, environ=os.environ) == str(repository)
+    assert repository_of(tmp_path, run=process.run, environ=os.environ) == ""
+    commit = git(repository, "rev-parse", "HEAD")
+    assert has_commit(str(repository), commit, run=process.run, environ=os.environ)
+    assert not has_commit(str(repository), "0" * 40, run=process.run, environ=os.environ)
+    assert not has_commit(str(tmp_path / "absent"), commit, run=process.run, environ=os.environ)
