@@ -196,6 +196,16 @@ def test_what_was_locked_behind_one_mirror_runs_behind_another(world: World, tmp
         assert other.asked("/cu128/torch/")
 
 
+def test_a_mirror_may_be_a_directory(world: World, tmp_path: Path) -> None:
+    world.asks("cu128")
+    beside = OnDisk(world.project.root, {**world.project.env, "REPRO_TORCH_MIRROR": (tmp_path / "whl").as_uri()})
+    assert beside.repro("lock").status == 0
+    assert world.versions()["torch"] == "2.7.0+cu128"
+    (wheel,) = (one for one in world.locked().wheels if one.name == "torch")
+    assert wheel.url.startswith("file://")
+    assert not world.mirror.log
+
+
 def test_an_address_that_is_none(world: World) -> None:
     world.asks("cu128")
     wrong = OnDisk(world.project.root, {**world.project.env, "REPRO_TORCH_MIRROR": "mirror.example/whl"})

@@ -37,7 +37,7 @@ def torch_pages(index: str, http: SizedHttp) -> dict[str, str]:
     """
 
     def page(name: str) -> str:
-        url = f"{index}/{name}/"
+        url = f"{index}/{name}/" + ("index.html" if index.startswith("file:") else "")
         try:
             return _absolute(http.get(url, limit=_LARGEST_PAGE, accept="text/html").decode("utf-8", "replace"), url)
         except NotFoundError:
