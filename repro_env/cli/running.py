@@ -18,6 +18,8 @@ from repro_env.cli.inputs import Inputs, Verifier
 from repro_env.cli.parts import Parts, image_for, this_platform
 from repro_env.cli.project import Workspace, fresh_lock
 from repro_env.cli.recording import Beginning, begun, concluded, unrecorded
+from repro_env.cli.tracking import Tracker, tracked
+from repro_env.config.exports import Exports
 from repro_env.edges import files
 from repro_env.edges.report import Reporter
 from repro_env.image.oci import read_image
@@ -163,7 +165,8 @@ class Run:
             record = begun(self._beginning(plan, prepared, arguments), now)
             if lack := unrecorded(record, self._workspace.root):
                 self._report.warn(lack)
-            with recording(directory, record, now=_now) as opened:
+            with self._tracked(directory) as tracker, recording(directory, record, now=_now) as opened:
+                tracker.started(record)
                 finished = self._run(opened, plan, prepared)
         finally:
             files.remove_tree(directory / "code")
@@ -197,6 +200,11 @@ class Run:
         if written := [used.name for used in record.inputs if used.changed]:
             self._report.warn(f"written to while the step ran, which the record says: {', '.join(written)}")
         return Finished(record=record, outcome=outcome, started=found is None or bool(found["started"]))
+
+    def _tracked(self, directory: Path) -> contextlib.AbstractContextManager[Tracker]:
+        """Return what tells others of the run, and signs its record. A run that repeats another is told to nobody."""
+        exports = Exports() if self._repeating else self._workspace.project.exports
+        return tracked(directory, exports, self._home, self._report.warn)
 
     def _watched(self) -> contextlib.AbstractContextManager[GpuWatch | None]:
         """Return what samples the GPUs that the step is given, for as long as the block lasts."""

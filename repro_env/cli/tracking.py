@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -11,6 +12,7 @@ from typing import Any
 from repro_env.config.exports import Exports, MlflowExport, OpenLineageExport, WandbExport
 from repro_env.errors import ReproError
 from repro_env.record.model import RunRecord
+from repro_env.record.runs import read_record
 from repro_env.record.sending.base import Transport
 from repro_env.record.sending.outbox import Outbox
 
@@ -42,11 +44,6 @@ class Tracker:
         self._warn = warn
         self._outbox = Outbox(root / ".repro" / OUTBOX, _transports(exports, root), now=time.time)
 
-    @property
-    def idle(self) -> bool:
-        """Whether the project names no tool."""
-        return self._exports == Exports()
-
     def started(self, record: RunRecord) -> None:
         """Tell those who want to know that a run starts."""
         if self._exports.openlineage:
@@ -54,8 +51,7 @@ class Tracker:
 
     def ended(self, record: RunRecord, *, deliver: bool = True) -> None:
         """Tell everyone how a run ended; without `deliver` that is kept for the next time, and costs no time now."""
-        if not self.idle:
-            self._tell(record, list(_documents(record, self._exports)), deliver=deliver)
+        self._tell(record, list(_documents(record, self._exports)), deliver=deliver)
 
     def deliver(self, *, again: bool = False) -> Mapping[str, ReproError]:
         """Send what is waiting, and return by tool why something could not be sent. Errors: `StoreError`."""
@@ -78,15 +74,32 @@ class Tracker:
             self._warn(f"{kind} was not told of run {record.id}, and will be at a later run: {reason.what}")
 
 
+@contextlib.contextmanager
+def tracked(directory: Path, exports: Exports, root: Path, warn: Callable[[str], object]) -> Iterator[Tracker]:
+    """Sign the record that a block leaves in a run's directory, and tell others how the run ended.
+
+    A block that was interrupted is told of at the next run: who pressed Ctrl-C waits for nothing.
+    """
+    tracker = Tracker(exports, root, warn)
+    interrupted = False
+    try:
+        yield tracker
+    except KeyboardInterrupt:
+        interrupted = True
+        raise
+    finally:
+        if os.environ.get(SIGNING_KEY):
+            sign(directory, warn)
+        if exports != Exports():
+            tracker.ended(read_record(directory), deliver=not interrupted)
+
+
 def sign(directory: Path, warn: Callable[[str], object]) -> None:
-    """Sign the record in a run's directory where the user has named a key; a failure is told, and fails no run."""
-    key = os.environ.get(SIGNING_KEY, "")
-    if not key:
-        return
+    """Sign the record in a run's directory with the key that the user named; a failure is told, and fails no run."""
     from repro_env.record.signing import sign_record  # noqa: PLC0415 - only for those who sign
 
     try:
-        sign_record(directory, Path(key), os.environ.get(SIGNING_PASSWORD, ""))
+        sign_record(directory, Path(os.environ[SIGNING_KEY]), os.environ.get(SIGNING_PASSWORD, ""))
     except ReproError as error:
         warn(f"the record is not signed: {error}")
 

@@ -1,0 +1,90 @@
+"""Every way in which `repro show` shows a run, as the whole text of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from repro_env.cli.history import paint
+from repro_env.lock.model import Lock
+from repro_env.lock.parse import parse_lock
+from repro_env.record.lineage import Lineage
+from repro_env.record.runs import Run, document
+from repro_env.record.text import run_text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """A run, and where its inputs come from."""
+
+    run: Run
+    lineage: Lineage
+
+
+def _text(shown: Shown) -> str:
+    return run_text(shown.lineage, None, paint)
+
+
+def _statement(shown: Shown) -> str:
+    return document(shown.run.record).decode()
+
+
+def _html(shown: Shown) -> str:
+    from repro_env.cli.run_page import run_page  # noqa: PLC0415 - only for a page
+
+    return run_page(shown.run, shown.lineage)
+
+
+def _openlineage(shown: Shown) -> str:
+    from repro_env.record.exports.openlineage import to_events  # noqa: PLC0415 - only what is asked for is imported
+
+    return "".join(json.dumps(event, ensure_ascii=False) + "\n" for event in to_events(shown.run.record))
+
+
+def _ro_crate(shown: Shown) -> str:
+    from repro_env.record.exports.ro_crate import to_ro_crate  # noqa: PLC0415 - same
+
+    return _plain(to_ro_crate(shown.run.record))
+
+
+def _cyclonedx(shown: Shown) -> str:
+    from repro_env.record.exports.cyclonedx import to_cyclonedx  # noqa: PLC0415 - same
+
+    return _plain(to_cyclonedx(shown.run.record, _lock(shown.run.directory)))
+
+
+def _mlflow(shown: Shown) -> str:
+    from repro_env.record.exports.mlflow import to_mlflow  # noqa: PLC0415 - same
+
+    return _plain(to_mlflow(shown.run.record))
+
+
+def _wandb(shown: Shown) -> str:
+    from repro_env.record.exports.wandb import to_wandb  # noqa: PLC0415 - same
+
+    return _plain(to_wandb(shown.run.record))
+
+
+FORMATS: Mapping[str, Callable[[Shown], str]] = {
+    "text": _text,
+    "slsa": _statement,
+    "html": _html,
+    "openlineage": _openlineage,
+    "ro-crate": _ro_crate,
+    "cyclonedx": _cyclonedx,
+    "mlflow": _mlflow,
+    "wandb": _wandb,
+}
+
+
+def _plain(value: Any) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+
+
+def _lock(directory: Path) -> Lock | None:
+    """Return the lock that a run was made with, if its copy is there. Errors: `LockError` where it is damaged."""
+    path = directory / "repro.lock"
+    return parse_lock(path.read_text(encoding="utf-8")) if path.exists() else None
