@@ -35,6 +35,7 @@ DIFFERENT = 14
 @click.option("--here", is_flag=True, help="Use the code and the lock that are here now, and tell what changed.")
 @click.option("--upstream", is_flag=True, help="First repeat the runs that made inputs which are gone.")
 @click.option("--compare", multiple=True, metavar="OUTPUT=HOW", help='Compare so, as in model="numeric: rtol=1e-6".')
+@click.option("--output", type=click.Path(path_type=Path), metavar="DIR", help="Put what is made there, once compared.")
 @click.option("--runtime", default="", metavar="NAME", help="Another runtime than the run had.")
 @click.option("--allow", multiple=True, metavar="NAME", help="Let this check of the machine fail, and record that.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
@@ -49,6 +50,7 @@ def command(
     here: bool,
     upstream: bool,
     compare: tuple[str, ...],
+    output: Path | None,
     runtime: str,
     allow: tuple[str, ...],
     as_json: bool,
@@ -71,6 +73,7 @@ def command(
         allowed=check_allowed(allow),
         upstream=upstream,
         comparisons=_comparisons(compare),
+        output=output.absolute() if output else None,
     )
     results: list[Reproduction] = []
     with contextlib.ExitStack() as stack:

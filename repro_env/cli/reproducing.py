@@ -15,6 +15,7 @@ from repro_env.cli.recovered import Made, Recovered, Shelf, differences_by_file
 from repro_env.cli.restoring import Restored, Restorer
 from repro_env.cli.running import Finished, Prepared, Repeating, Run
 from repro_env.config.comparison import Comparison
+from repro_env.edges.files import os_errors
 from repro_env.edges.report import Reporter
 from repro_env.errors import RuntimeUnavailableError, VerificationError
 from repro_env.image.store import Store
@@ -30,6 +31,7 @@ from repro_env.record.repeated import (
 from repro_env.record.restore import RestoreError
 from repro_env.record.runs import Run as KeptRun
 from repro_env.record.runs import list_runs
+from repro_env.run.execute import move_into_place
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +40,8 @@ class Wishes:
 
     With `here` the code and lock that are checked out now are used; else `repository` is where the commit is, by
     default the project's own. `upstream` repeats the makers of inputs that are gone, too. `comparisons` are used
-    instead of the recorded ones, by output.
+    instead of the recorded ones, by output. `output` is where what is made goes once it was compared; None leaves it
+    with the new run.
     """
 
     here: bool = False
@@ -47,19 +50,22 @@ class Wishes:
     allowed: Collection[str] = ()
     upstream: bool = False
     comparisons: Mapping[str, str] = field(default_factory=dict)
+    output: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reproduction:
     """A run and the one that repeated it.
 
-    `directory` is the new run's. `changed` says in words what the new one started from that the old one did not:
-    packages, code, image. `elsewhere` is what differs of the machine, and `ended` how it ended otherwise, if so.
+    `directory` is the new run's, and what it made is below `place`. `changed` says in words what the new one
+    started from that the old one did not: packages, code, image. `elsewhere` is what differs of the machine, and
+    `ended` how it ended otherwise, if so.
     """
 
     then: RunRecord
     now: RunRecord
     directory: Path
+    place: Path
     here: bool
     seconds: float
     changed: tuple[str, ...]
@@ -140,17 +146,19 @@ class Reproducer:
         now = finished.record
         if now.signal == signal.SIGINT != record.signal:
             raise KeyboardInterrupt  # Ctrl-C went to the step, and was meant for all
-        self._keep_in_mind(record, finished)
+        outputs = self._compared(found, now, run, prepared)
+        place = self._delivered(record, finished)
         return Reproduction(
             then=record,
             now=now,
             directory=self._shelf.run_directory(now.id),
+            place=place,
             here=self._wishes.here,
             seconds=time.monotonic() - began,
             changed=(*(changed or _code_changed(record, now)), *_inputs_changed(record, now)),
             elsewhere=machine_differences(record, now),
             ended=ended_differently(record, now),
-            outputs=self._compared(found, now, run, prepared),
+            outputs=outputs,
         )
 
     def _run(self, record: RunRecord, restored: Restored, recovered: Recovered) -> Run:
@@ -178,10 +186,17 @@ class Reproducer:
             self._report.warn(f"the run was made with runtime {record.runtime}, which cannot be used here: {error.why}")
             return made("")
 
-    def _keep_in_mind(self, record: RunRecord, finished: Finished) -> None:
+    def _delivered(self, record: RunRecord, finished: Finished) -> Path:
+        """Move what was made to where it is wanted, note it for runs that need it, and return where it is."""
+        made = self._shelf.run_directory(finished.record.id) / "output"
+        root = self._wishes.output or made
         for output in finished.record.outputs:
-            place = finished.outcome.outputs[output.name]
+            place = root / output.path
+            if root != made:
+                with os_errors(f"move output {output.name} to {place}"):
+                    move_into_place(made / output.path, place)
             self._shelf.made[record.id, output.name] = Made(run=finished.record.id, place=place)
+        return root
 
     def _compared(self, found: KeptRun, now: RunRecord, run: Run, prepared: Prepared) -> tuple[ComparedOutput, ...]:
         directory = self._shelf.run_directory(now.id)

@@ -40,7 +40,7 @@ def _facts(result: Reproduction) -> Iterator[tuple[str, str]]:
         told = paint(str(output), "good" if output.equal else "bad")
         yield "" if index else "outputs", f"{output.then.name:<{names}}  {told}"
     if result.now.outputs:
-        yield "", f"the new ones are in {_short(str(result.directory / 'output'))}"
+        yield "", f"the new ones are in {_short(str(result.place))}"
 
 
 def _code(result: Reproduction) -> str:
@@ -94,6 +94,7 @@ def _run(result: Reproduction) -> dict[str, Any]:
         "equal": result.equal,
         "seconds": round(result.seconds, 1),
         "here": result.here,
+        "outputs_in": str(result.place),
         "commit": then.git.commit if then.git else None,
         **{key: {"then": _text(before), "now": _text(after)} for key, (before, after) in digests.items()},
         "ended": {"then": ended(then), "now": ended(now)},

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import secrets
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,8 +23,7 @@ from repro_env.record.restore import RestoreError, has_commit, repository_of, re
 from repro_env.record.runs import Run
 from repro_env.values import Digest
 
-_ABANDONED_AFTER = 24 * 3600.0
-"""Seconds after which restored code is taken to be a dead process's."""
+_MARK = ".lock"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,13 +56,16 @@ class Restorer:
         root = self._home / ".repro" / "restored"
         _sweep(root)
         directory = root / secrets.token_hex(8)
-        try:
-            project = self._restore_code(found.record, found.directory, directory)
-            text = _lock_text(found, project, self._home)
-            files.write_atomically(project / LOCK_FILE, text)
-            yield Restored(workspace=_opened(project), lock=_parsed(text, found.record))
-        finally:
-            files.remove_tree(directory)
+        mark = directory.with_suffix(_MARK)
+        with files.locked(mark):
+            try:
+                project = self._restore_code(found.record, found.directory, directory)
+                text = _lock_text(found, project, self._home)
+                files.write_atomically(project / LOCK_FILE, text)
+                yield Restored(workspace=_opened(project), lock=_parsed(text, found.record))
+            finally:
+                files.remove_tree(directory)
+                mark.unlink(missing_ok=True)
 
     def _present(self, found: Run) -> Restored:
         workspace = open_workspace(self._home)
@@ -130,9 +132,9 @@ def _parsed(text: bytes, record: RunRecord) -> Lock:
 
 
 def _sweep(root: Path) -> None:
-    """Remove what processes that were killed left restored."""
-    with contextlib.suppress(OSError):
-        for path in root.iterdir():
-            with contextlib.suppress(OSError):
-                if path.stat().st_mtime < time.time() - _ABANDONED_AFTER:
-                    files.remove_tree(path)
+    """Remove what processes that were killed left restored: theirs are the locks that nobody holds."""
+    for mark in root.glob(f"*{_MARK}"):
+        with contextlib.suppress(OSError), mark.open("rb") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            files.remove_tree(mark.with_suffix(""))
+            mark.unlink()

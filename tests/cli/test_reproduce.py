@@ -56,6 +56,22 @@ def test_a_run_again(project: Repeated, golden: Golden) -> None:
     assert not list((project.root / ".repro/restored").iterdir())
 
 
+def test_outputs_in_a_place_of_ones_own(project: Repeated, tmp_path: Path) -> None:
+    shutil.rmtree(project.root / "build")
+    document = project.reproduced("count", "--upstream", "--output", "again")
+    assert document["equal"]
+    assert (project.root / "again/build/table.csv").read_text() == "A,B\n1,2\n"
+    assert (project.root / "again/build/number.txt").read_text() == "8"
+
+
+def test_what_a_killed_reproduction_left_is_removed(project: Repeated) -> None:
+    left = project.root / ".repro/restored"
+    (left / "dead").mkdir(parents=True)
+    (left / "dead.lock").touch()
+    assert project.reproduced("clean")["equal"]
+    assert not list(left.iterdir())
+
+
 def test_without_a_name_the_last_that_repeats_no_other(project: Repeated) -> None:
     count = project.records[0]
     for _ in range(2):

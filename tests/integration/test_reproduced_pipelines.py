@@ -79,6 +79,24 @@ def test_a_changed_dependency_is_named_and_what_it_did(pipeline: Pipeline) -> No
     assert run["equal"], "the run itself is repeated with its own lock"
 
 
+def test_a_command_compares_in_the_steps_own_environment(pipeline: Pipeline) -> None:
+    text = (pipeline.root / "repro.toml").read_text()
+    how = 'outputs = { number = { path = "build/number.txt", compare = "command: sh same.sh {a} {b}", keep = true } }'
+    text = text.replace('outputs = { number = "build/number.txt" }', how)
+    pipeline.disk.write("repro.toml", text.replace('code = ["count.sh"]', 'code = ["count.sh", "same.sh"]'))
+    pipeline.disk.write("count.sh", 'echo 1 > "$REPRO_OUTPUT_NUMBER"; echo $REPRO_RUN >> "$REPRO_OUTPUT_NUMBER"\n')
+    pipeline.disk.write("same.sh", 'read a < "$1"; read b < "$2"; echo "$a $b"; [ "$a" = "$b" ]\n')
+    assert pipeline.repro("lock").status == 0
+    commit(pipeline.root)
+    for step in ("clean", "count"):
+        answer = pipeline.repro("exec", "--runtime", "bwrap", step)
+        assert answer.status == 0, answer.stderr
+    shutil.rmtree(pipeline.root / "build/number.txt", ignore_errors=True)
+    (run,) = reproduced(pipeline, "count")
+    (output,) = run["outputs"]
+    assert (output["equal"], output["same_bytes"]) == (True, False)
+
+
 @pytest.mark.network
 def test_the_demo_is_reproduced_from_what_was_downloaded(tmp_path: Path, shared_store: Store) -> None:
     project = tmp_path / "demo"
