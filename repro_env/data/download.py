@@ -7,12 +7,13 @@ known by its content from then on.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
-from typing import BinaryIO
 
 from repro_env.data.manifest import Entry
 from repro_env.data.sources.base import RemoteFile, Resolved, Source
@@ -28,6 +29,10 @@ from repro_env.values import Digest
 _PIECE = 1 << 20
 _WORKERS = 8
 _MD5 = "md5:"
+_SMALL = 1 << 20
+"""Bytes below which a file is not worth going on with later, nor keeping others waiting for."""
+
+_Target = FileIO | io.BytesIO
 _BREAKS = 5
 """Broken connections in a row that brought nothing, after which a file is given up for now."""
 
@@ -82,13 +87,15 @@ class Download:
         return found
 
     def _one(self, file: RemoteFile, task: Task, stop: threading.Event) -> Entry:
+        if file.size is not None and file.size < _SMALL:
+            return _Transfer(self, file, task, stop).in_memory()
         part = self.store.partial / f"data-{self._identity(file)}.part"
         lock = part.with_suffix(".lock")
         with files.os_errors(f"use the store at {self.store.root}"), files.locked(lock):
             if self._is_here(file):  # another process, which was waited for, has brought it
                 task.advance(file.size or 0)
                 return _entry(file)
-            entry = _Transfer(self, file, part, task, stop).run()
+            entry = _Transfer(self, file, task, stop).by_way_of(part)
             lock.unlink(missing_ok=True)
         return entry
 
@@ -102,22 +109,41 @@ class Download:
 class _Transfer:
     """One file on its way."""
 
-    def __init__(self, download: Download, file: RemoteFile, part: Path, task: Task, stop: threading.Event) -> None:
-        self._download, self._file, self._part, self._task, self._stop = download, file, part, task, stop
+    def __init__(self, download: Download, file: RemoteFile, task: Task, stop: threading.Event) -> None:
+        self._download, self._file, self._task, self._stop = download, file, task, stop
         self._hashes = self._new_hashes()
         self._have = self._shown = 0
 
-    def run(self) -> Entry:
-        """Have the whole file in the store."""
-        with self._part.open("a+b", buffering=0) as stream:
-            self._take_over(stream)
-            self._read(stream)
+    def in_memory(self) -> Entry:
+        """Have a small file in the store, which is not worth going on with later."""
+        stream = io.BytesIO()
+        self._read(stream)
         self._check()
+        return self._entry(self._download.store.add(stream.getvalue()))
+
+    def by_way_of(self, part: Path) -> Entry:
+        """Have a file in the store; what came of it stays in `part` until it is whole."""
+        with part.open("a+b", buffering=0) as stream:
+            self._take_over(stream)
+            inherited = self._have > 0
+            self._read(stream)
+            try:
+                self._check()
+            except IntegrityError:
+                self._restart(stream)
+                if not inherited:
+                    raise
+                # What an earlier command left may be what is wrong.
+                self._read(stream)
+                self._check()
         digest = Digest(self._hashes[0].hexdigest())
-        self._download.store.adopt(self._part, digest)
+        self._download.store.adopt(part, digest)
+        return self._entry(digest)
+
+    def _entry(self, digest: Digest) -> Entry:
         return Entry(path=self._file.path, kind=self._file.kind, size=self._have, digest=digest)
 
-    def _take_over(self, stream: BinaryIO) -> None:
+    def _take_over(self, stream: FileIO) -> None:
         """Go on from what an earlier command left, if that was surely of the same content."""
         if not (self._file.pin or self._file.digest):
             stream.truncate(0)
@@ -128,7 +154,7 @@ class _Transfer:
         if self._file.size is not None and self._have > self._file.size:
             self._restart(stream)
 
-    def _read(self, stream: BinaryIO) -> None:
+    def _read(self, stream: _Target) -> None:
         breaks = 0
         done = self._have > 0 and self._have == self._file.size
         while not done:
@@ -146,7 +172,7 @@ class _Transfer:
                 if breaks >= _BREAKS or self._have == start == 0:
                     raise
 
-    def _take(self, body: Body, stream: BinaryIO) -> None:
+    def _take(self, body: Body, stream: _Target) -> None:
         if body.offset != self._have:
             if body.offset:
                 raise FetchError(f"cannot resume {self._label}", "its source goes on from another place")
@@ -170,7 +196,8 @@ class _Transfer:
             self._task.advance(self._have - self._shown)
             self._shown = self._have
 
-    def _restart(self, stream: BinaryIO) -> None:
+    def _restart(self, stream: _Target) -> None:
+        stream.seek(0)
         stream.truncate(0)
         self._hashes = self._new_hashes()
         self._have = 0
@@ -189,7 +216,6 @@ class _Transfer:
             if f"{_MD5}{other.hexdigest()}" != self._file.pin:
                 wrong = f"expected {self._file.pin}\nfound    {_MD5}{other.hexdigest()}"
         if wrong:
-            self._part.unlink(missing_ok=True)
             raise self._other(wrong)
 
     def _other(self, why: str) -> IntegrityError:

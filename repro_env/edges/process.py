@@ -7,6 +7,7 @@ import os
 import shlex
 import subprocess
 import tempfile
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,6 +92,41 @@ def reading(
         if done and child.returncode:
             stderr = said.read().decode(errors="replace")
             raise failure(Completed(words, child.returncode, "", stderr))
+
+
+class Asked:
+    """A program that answers request after request, such as `git cat-file --batch`; it ends with this object.
+
+    For one thread at a time. Errors: `ToolError` when it is absent.
+    """
+
+    def __init__(self, arguments: Sequence[str | Path], *, env: Mapping[str, str] | None = None) -> None:
+        words = [str(word) for word in arguments]
+        try:
+            child = subprocess.Popen(
+                words, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+            )
+        except OSError as error:
+            raise ToolError(f"cannot start {words[0]}", error.strerror or str(error)) from error
+        self._child = child
+        weakref.finalize(self, _dismiss, child)
+
+    def ask(self, request: bytes) -> IO[bytes]:
+        """Send a request, and return where the answer is to be read. Errors: `ToolError` when it has ended."""
+        stdin, stdout = self._child.stdin, self._child.stdout
+        assert stdin is not None, "a pipe"
+        assert stdout is not None, "a pipe"
+        try:
+            stdin.write(request)
+            stdin.flush()
+        except OSError as error:
+            raise ToolError("a program ended before it had answered", error.strerror or str(error)) from error
+        return stdout
+
+
+def _dismiss(child: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(OSError, ValueError):
+        child.communicate()
 
 
 @contextlib.contextmanager

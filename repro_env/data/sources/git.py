@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import os
 import re
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +31,10 @@ _COMMIT = re.compile(r"[0-9a-f]{40}\Z")
 _FETCHING = 3600.0
 _ASKING = 120.0
 _PIECE = 1 << 20
+_SMALL = 1 << 20
+"""Bytes below which an object is read whole: a process for each of many small files would take most of the time."""
+_HEAD = 3
+"""Words before an object: its name, kind and size (git-cat-file(1), batch output)."""
 _LINK, _SUBMODULE, _EXECUTABLE = "120000", "160000", "100755"
 
 
@@ -46,6 +52,9 @@ class Git:
 
     def __init__(self, cache: Path, environ: Mapping[str, str], report: Reporter) -> None:
         self._cache, self._report = cache, report
+        self._had: set[tuple[Path, str]] = set()
+        self._asking = threading.Lock()
+        self._asked: dict[Path, process.Asked] = {}
         # Nobody may be asked for a password behind a progress display; and no repository's hooks or filters are run.
         self._environ = {**environ, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C.UTF-8", "GIT_NO_LAZY_FETCH": "1"}
 
@@ -85,9 +94,26 @@ class Git:
             words = ["-c", f"remote.origin.url={address.url}", "lfs", "smudge"]
             with self._reading(repository, words, address, stdin=pointer) as stream:
                 yield _Stream(stream)
+        elif file.size is not None and file.size < _SMALL:
+            yield _Stream(io.BytesIO(self._small(repository, oid, address)))
         else:
             with self._reading(repository, ["cat-file", "blob", oid], address) as stream:
                 yield _Stream(stream)
+
+    def _small(self, repository: Path, oid: str, address: _Address) -> bytes:
+        """Return a small object, asked of the one program that answers for all of them."""
+        try:
+            with self._asking:
+                if repository not in self._asked:
+                    words = ["git", "-C", str(repository), "cat-file", "--batch"]
+                    self._asked[repository] = process.Asked(words, env=self._environ)
+                answer = self._asked[repository].ask(f"{oid}\n".encode())
+                head = answer.readline().split()
+                if len(head) == _HEAD:
+                    return answer.read(int(head[2]) + 1)[:-1]
+        except ToolError as error:
+            raise _refused(address, error.why) from error
+        raise _refused(address, b" ".join(head).decode(errors="replace") or "git ended")
 
     def _ask(self, address: _Address, revision: str) -> str:
         """Return the commit of a branch, a tag or HEAD. Tags go first, as git itself has it (gitrevisions(7))."""
@@ -103,11 +129,14 @@ class Git:
     def _have(self, address: _Address, commit: str) -> Path:
         """Return a repository that has the commit."""
         repository = self._cache / hashlib.sha256(address.url.encode()).hexdigest()[:32]
+        if (repository, commit) in self._had:
+            return repository
         with files.locked(repository.with_suffix(".lock")):
             if not (repository / "HEAD").exists():
                 self._run(["init", "--quiet", "--bare", str(repository)], address, _ASKING)
             if not self._has(repository, commit):
                 self._fetch(repository, address, commit)
+        self._had.add((repository, commit))
         return repository
 
     def _has(self, repository: Path, commit: str) -> bool:
