@@ -53,8 +53,9 @@ soak: $(installed) ## the slow tests: kills at random moments, many processes on
 golden: $(installed) ## write the golden files anew; review the difference
 	REPRO_WRITE_GOLDEN=1 $(pytest) $(wildcard tests/golden tests/cli) -m "not soak" $(ARGS)
 
-bench: $(installed) ## the benchmarks, side by side with peers, into docs/benchmarks.md
+bench: $(installed) ## the benchmarks, side by side with peers, into docs/benchmarks.md and docs/benchmarks-data.md
 	$(bin)/python benchmarks/run.py $(ARGS)
+	$(bin)/python benchmarks/data.py
 
 docs: $(installed) ## the reference pages that are written from the program itself
 	$(bin)/python tools/write_reference.py
