@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -31,15 +32,14 @@ which has its own place."""
 
 _TIMEOUT = 60.0
 _KEPT_VARIABLES = ("GIT_CONFIG", "GIT_CEILING_DIRECTORIES", "GIT_DISCOVERY_ACROSS_FILESYSTEM")
+_QUESTIONS = 3
 _STATUS = (
-    "status",
-    "--porcelain=v2",
-    "-z",
-    "--branch",
-    "--no-renames",
-    "--untracked-files=normal",
-    "--ignored=matching",
+    *("status", "--porcelain=v2", "-z", "--branch", "--no-renames"),
+    *("--untracked-files=no", "--ignore-submodules=none"),  # untracked files may be a million, of data
 )
+_MODE = 6  # the digits of a mode, with which an entry of the index begins
+_SUBMODULE = "160000"
+_UNTRACKED_INSIDE = "S..U"
 _DIFFERENCE = ("--cached", "--binary", "--full-index", "--no-renames", "--no-ext-diff", "--no-textconv", "--no-color")
 _BRANCH = "# branch.head "
 _DETACHED = "(detached)"
@@ -98,25 +98,31 @@ def git_state(project: Path, code: Iterable[str], directory: Path, run: Run, *, 
     """
     git = _Git(directory=project, run=run)
     try:
-        up, prefix, commit, tree, *_ = git("rev-parse", "--show-cdup", "--show-prefix", "HEAD", "HEAD^{tree}").split(
-            "\n"
-        )
-        entries = git(*_STATUS, "--", ":/" if whole else ".").split("\0")
-        branch = next((entry.removeprefix(_BRANCH) for entry in entries if entry.startswith(_BRANCH)), "")
-        branch = "" if branch == _DETACHED else branch
-        remote = _remote(git, branch)
+        place = git("rev-parse", "--show-cdup", "--show-prefix", "HEAD", "HEAD^{tree}").split("\n")
+        with ThreadPoolExecutor(_QUESTIONS) as pool:  # none of them waits for another
+            status = pool.submit(git, *_STATUS, "--", ":/" if whole else ".")
+            index = pool.submit(git, "ls-files", "-z", "--stage", "--full-name", "--", ".")
+            remotes = pool.submit(git, "config", "-z", "--get-regexp", _REMOTE, check=False)
+        entries = status.result().split("\0")
+        changes = _changes(entries, index.result().split("\0"), [place[1] + path for path in code])
     except ToolError:
         return None
-    changes = [*_tracked(entries), *_untracked(entries, [prefix + path for path in code])]
+    up, prefix, commit, tree = place[:4]
+    branch = next((entry.removeprefix(_BRANCH) for entry in entries if entry.startswith(_BRANCH)), "")
+    branch = "" if branch == _DETACHED else branch
     state = GitState(
-        commit=commit, dirty=bool(changes), tree=tree, branch=branch, remote=remote, prefix=prefix
-    )  # fmt: skip
+        commit=commit,
+        dirty=bool(changes),
+        tree=tree,
+        branch=branch,
+        remote=_remote(remotes.result().split("\0"), branch),
+        prefix=prefix,
+    )
     return _with_difference(state, _Git(directory=project / up, run=run), changes, directory) if changes else state
 
 
-def _remote(git: _Git, branch: str) -> str:
+def _remote(entries: Iterable[str], branch: str) -> str:
     """Return the address that the branch, or else `origin`, is fetched from."""
-    entries = git("config", "-z", "--get-regexp", _REMOTE, check=False).split("\0")
     found = dict(entry.partition("\n")[::2] for entry in entries if entry)
     name = found.get(f"branch.{branch}.remote", "origin")
     return clean_remote(found.get(f"remote.{name}.url", ""))
@@ -138,7 +144,19 @@ def clean_remote(address: str) -> str:
     return urlunsplit((parts.scheme, user.partition(":")[0] + at + host, parts.path, "", ""))
 
 
-def _tracked(entries: Sequence[str]) -> Iterator[_Change]:
+def _changes(entries: Iterable[str], index: Iterable[str], code: Sequence[str]) -> list[_Change]:
+    """Return what is not as the commit has it: tracked paths by `entries`, and code that the `index` does not have.
+
+    All paths are below the repository's top.
+    """
+    modes = {path: fields[:_MODE] for fields, _tab, path in (entry.partition("\t") for entry in index)}
+    submodules = tuple(f"{path}/" for path, mode in modes.items() if mode == _SUBMODULE)
+    untracked = (path for path in code if path not in modes and not path.startswith(submodules))
+    changed = (change for change in _tracked(entries) if _matters(change, code))
+    return [*changed, *(_Change(path=path) for path in untracked)]
+
+
+def _tracked(entries: Iterable[str]) -> Iterator[_Change]:
     for entry in entries:
         if entry.startswith("1 "):
             fields = entry.split(" ", _ORDINARY)
@@ -147,13 +165,9 @@ def _tracked(entries: Sequence[str]) -> Iterator[_Change]:
             yield _Change(path=entry.split(" ", _UNMERGED)[-1])
 
 
-def _untracked(entries: Sequence[str], code: Sequence[str]) -> Iterator[_Change]:
-    """Yield the step's files that git does not track, be it that they are ignored."""
-    files = {entry[2:] for entry in entries if entry.startswith(("? ", "! "))}
-    directories = tuple(path for path in files if path.endswith("/"))
-    for path in code:
-        if path in files or (directories and path.startswith(directories)):
-            yield _Change(path=path)
+def _matters(change: _Change, code: Iterable[str]) -> bool:
+    """Whether a change can be of code: what a submodule does not track is not, unless code of the step is in there."""
+    return change.submodule != _UNTRACKED_INSIDE or any(path.startswith(f"{change.path}/") for path in code)
 
 
 def _with_difference(state: GitState, git: _Git, changes: Sequence[_Change], directory: Path) -> GitState:

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -224,6 +225,45 @@ def test_submodules(repository: Repository, tmp_path: Path) -> None:
         True,
         True,
     )
+
+
+def test_what_a_submodule_does_not_track(repository: Repository, tmp_path: Path) -> None:
+    library = replace(repository, root=tmp_path / "library")
+    library.root.mkdir()
+    library.git("init", "-q", "-b", "main")
+    library.write("lib.py", "1")
+    library.commit()
+    repository.git("submodule", "add", "-q", library.root, "lib")
+    repository.commit()
+    repository.write("lib/build.log", "left behind")
+    assert not repository.state(["train.py"]).dirty
+    state = repository.state(["train.py", "lib/build.log"])
+    assert state.omitted == ("lib: a submodule with changes of its own",)
+
+
+def test_code_in_a_repository_of_its_own(repository: Repository) -> None:
+    inner = replace(repository, root=repository.root / "vendor")
+    inner.root.mkdir()
+    inner.git("init", "-q")
+    inner.write("tool.py", "inner")
+    inner.commit()
+    state = repository.state(["train.py", "vendor/tool.py"])
+    assert (repository.restored(state).root / "vendor/tool.py").read_text() == "inner"
+
+
+def test_many_files_that_are_no_code_cost_nothing(repository: Repository) -> None:
+    for number in range(2000):
+        repository.write(f"data/{number}", "")
+    asked = []
+
+    def run(words: Sequence[str | Path], **options: Any) -> process.Completed:
+        asked.append(process.run(words, **options))
+        return asked[-1]
+
+    found = git_state(repository.root, ["train.py"], repository.kept, run)
+    assert found is not None
+    assert not found.dirty
+    assert sum(len(answer.stdout) for answer in asked) < 1000
 
 
 def test_a_worktree_and_a_commit_without_a_branch(repository: Repository, tmp_path: Path) -> None:
