@@ -17,11 +17,21 @@ def reference() -> str:
     top = click.Context(repro, info_name="repro", max_content_width=100, terminal_width=100)
     parts += ["```console", "$ repro --help", repro.get_help(top), "```", ""]
     for name in repro.list_commands(top):
-        command = repro.get_command(top, name)
-        assert command is not None
-        context = click.Context(command, info_name=name, parent=top, max_content_width=100, terminal_width=100)
-        parts += [f"## repro {name}", "", "```console", f"$ repro {name} --help", command.get_help(context), "```", ""]
+        parts += _pages(repro, name, top, "##")
     return "\n".join(parts)
+
+
+def _pages(group: click.Group, name: str, above: click.Context, level: str) -> list[str]:
+    """Return the part of one command, and those of the commands below it."""
+    command = group.get_command(above, name)
+    assert command is not None
+    context = click.Context(command, info_name=name, parent=above, max_content_width=100, terminal_width=100)
+    path = context.command_path
+    parts = [f"{level} {path}", "", "```console", f"$ {path} --help", command.get_help(context), "```", ""]
+    if isinstance(command, click.Group):
+        for below in command.list_commands(context):
+            parts += _pages(command, below, context, f"{level}#")
+    return parts
 
 
 if __name__ == "__main__":
