@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from loopback import serve
 from projects import TWO_STEPS
 from repeated import Repeated, committed, ran_once
 
@@ -155,6 +156,27 @@ def test_inputs_that_are_gone(project: Repeated, golden: Golden) -> None:
     assert clean.outputs[0].digest == count.inputs[0].digest
     assert not (project.root / "build").exists()
     assert project.reproduced("count")["equal"], "what was made again is found with its run"
+
+
+def test_data_from_elsewhere_is_pulled_again(tmp_path: Path) -> None:
+    (tmp_path / "web").mkdir()
+    (tmp_path / "web/raw.csv").write_text("a,b\n1,2\n")
+    with serve(tmp_path / "web") as server:
+        project = committed(tmp_path)
+        project.write("repro.toml", TWO_STEPS.replace('path = "raw.csv"', f'uri = "{server.url}/raw.csv"'))
+        project.disk.lock()
+        project.commit()
+        project.ran("clean")
+        shutil.rmtree(project.root / ".repro/data")
+        shutil.rmtree(tmp_path / "store")
+        document = project.reproduced()
+        assert document["equal"]
+        assert not (project.root / ".repro/data").exists(), "what is in the project's place is the project's affair"
+        (tmp_path / "web/raw.csv").write_text("a,b\n1,3\n")
+        shutil.rmtree(tmp_path / "store")
+        answer = project.repro("reproduce", "clean")
+        assert answer.status != 0
+        assert "raw" in answer.stderr
 
 
 def test_everything_at_once(project: Repeated) -> None:
