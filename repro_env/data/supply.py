@@ -46,7 +46,7 @@ class DataSupply(DataInputs):
         Errors: as `Source`, `VerificationError`, `StoreError`, `ConfigError`.
         """
         if keep and previous is not None and data.kind not in LOCAL:
-            return previous
+            return self._with_content(previous)
         source = self._source(data.kind)
         resolved = source.resolve(Request.of(data))
         if resolved.place:
@@ -111,6 +111,12 @@ class DataSupply(DataInputs):
         if known is None or known.kind == "directory":
             return known.entries if known else None
         return {locked.path.rpartition("/")[2]: entry for entry in known.entries.values()}
+
+    def _with_content(self, locked: LockedData) -> LockedData:
+        """Return a weaker pin with the content that was seen on this machine, if no other was pinned yet."""
+        if not locked.is_weak or locked.content is not None:
+            return locked
+        return replace(locked, content=self._remote(self._source("path")).seen_content(locked))
 
     def _lock_here(self, data: Data, resolved: Resolved) -> LockedData:
         """Pin what stands in its place."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -159,7 +160,9 @@ def test_a_version_pin_downloads_nothing_and_says_so(server: Server, machine: Ma
     by_content = again.have(locked)
     assert (by_content.digest, by_content.pin) == (Digest.of(RAW), "etag")
     assert again.measure(locked).digest == Digest.of(RAW)
-    assert again.lock(locked, uri=f"{server.url}/raw.csv", pin="version").content == Digest.of(RAW)
+    for keep in (False, True):
+        known = again.lock(locked, keep=keep, uri=f"{server.url}/raw.csv", pin="version")
+        assert known == replace(locked, content=Digest.of(RAW))
 
 
 def test_a_version_that_moved_is_refused(server: Server, machine: Machine) -> None:
