@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from repro_env import __version__
@@ -59,7 +59,7 @@ class Reproduction:
 
     `directory` is the new run's, and what it made is below `place`. `changed` says in words what the new one
     started from that the old one did not: packages, code, image. `elsewhere` is what differs of the machine, and
-    `ended` how it ended otherwise, if so.
+    `ended` how it ended otherwise, if so. `cause` is what their records say of why outputs differ.
     """
 
     then: RunRecord
@@ -72,6 +72,7 @@ class Reproduction:
     elsewhere: tuple[str, ...]
     ended: str
     outputs: tuple[ComparedOutput, ...]
+    cause: str = ""
 
     @property
     def equal(self) -> bool:
@@ -148,7 +149,7 @@ class Reproducer:
             raise KeyboardInterrupt  # Ctrl-C went to the step, and was meant for all
         outputs = self._compared(found, now, run, prepared)
         place = self._delivered(record, finished)
-        return Reproduction(
+        result = Reproduction(
             then=record,
             now=now,
             directory=self._shelf.run_directory(now.id),
@@ -160,6 +161,7 @@ class Reproducer:
             ended=ended_differently(record, now),
             outputs=outputs,
         )
+        return result if result.equal else replace(result, cause=_cause(found, result))
 
     def _run(self, record: RunRecord, restored: Restored, recovered: Recovered) -> Run:
         """Return the run to be, in the runtime that was asked for, else the recorded one, else the best here."""
@@ -230,6 +232,14 @@ def _check_comparisons(record: RunRecord, wishes: Wishes) -> None:
         text = wishes.comparisons.get(output.name) or output.compare
         if text and output.kind == "file":
             check_available(Comparison.parse(text), output.path)
+
+
+def _cause(found: KeptRun, result: Reproduction) -> str:
+    from repro_env.cli.run_witness import RunWitness  # noqa: PLC0415 - only where outputs differ
+    from repro_env.record.differences import compare, headline  # noqa: PLC0415 - same
+
+    witness = RunWitness((found, KeptRun(directory=result.directory, record=result.now))).witness
+    return headline(compare(result.then, result.now, witness))
 
 
 def _image_changed(record: RunRecord, prepared: Prepared) -> Iterator[str]:

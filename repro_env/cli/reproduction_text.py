@@ -71,7 +71,8 @@ def verdict_line(results: Sequence[Reproduction]) -> str:
     output = next((output for output in different.outputs if not output.equal), None)
     what = different.ended if output is None or different.ended else f"{output.then.name} {output}"
     hint = f"hint: `repro diff {different.then.id} {different.now.id}` tells what else differs between the two"
-    return paint(f"not reproduced: {different.then.step}: {what}", "bad") + f"\n{hint}"
+    told = paint(f"not reproduced: {different.then.step}: {what}", "bad")
+    return "\n".join(filter(None, (told, different.cause and f"cause: {different.cause}", hint)))
 
 
 def reproduction_document(results: Sequence[Reproduction]) -> str:
@@ -99,6 +100,7 @@ def _run(result: Reproduction) -> dict[str, Any]:
         **{key: {"then": _text(before), "now": _text(after)} for key, (before, after) in digests.items()},
         "ended": {"then": ended(then), "now": ended(now)},
         "changed": list(result.changed),
+        "cause": result.cause or None,
         "machine": list(result.elsewhere),
         "outputs": [_output(output) for output in result.outputs],
     }

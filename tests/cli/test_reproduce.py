@@ -282,6 +282,7 @@ def test_the_lock_as_it_is_here_now(project: Repeated) -> None:
     (run,) = document["runs"]
     assert run["changed"][0] == "data raw"
     assert "content" in run["changed"][1]
+    assert run["cause"] == "table differs because data raw is another"
     assert run["outputs"][0]["difference"]["what"] == "'1,2' then, '1,3' now"
 
 

@@ -72,6 +72,7 @@ def test_a_changed_dependency_is_named_and_what_it_did(pipeline: Pipeline) -> No
     assert answer.status == 0, answer.stderr
     (run,) = reproduced(pipeline, "--here", status=14)
     assert "  small 2.0 -> 1.0" in run["changed"]
+    assert run["cause"] == "table differs because clean had small 1.0 instead of 2.0"
     (output,) = run["outputs"]
     assert output["difference"]["where"] == "line 1"
     assert output["difference"]["what"] == """'0__version__ = "2.0"' then, '0__version__ = "1.0"' now"""
