@@ -97,7 +97,8 @@ class Restorer:
         if own and (not git.remote or has_commit(own, git.commit, run=process.run, environ=os.environ)):
             return own
         if git.remote:
-            self._report.note(f"fetching commit {git.commit[:12]} from {git.remote}")
+            here = f"{own} has no commit" if own else "no repository here has commit"
+            self._report.note(f"{here} {git.commit[:12]}: fetching it from {git.remote}")
             return git.remote
         why = f"{self._home} is in no git repository, and the record names none"
         raise RestoreError("the run's code cannot be restored", why, "name it with --repository")

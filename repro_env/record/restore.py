@@ -137,7 +137,10 @@ class _Clone:
         if found != digest:
             why = f"{diff}\n  needed {digest}\n  found  {found}"
             raise RestoreError("the run's uncommitted changes are not what was recorded", why, _PRESENT)
-        self._git("apply", "--index", "--binary", "--whitespace=nowarn", str(diff.absolute()))
+        try:
+            self._git("apply", "--index", "--binary", "--whitespace=nowarn", str(diff.absolute()))
+        except ToolError as error:
+            raise RestoreError("the run's uncommitted changes cannot be applied", error.why, _PRESENT) from error
 
     def _has(self, commit: str) -> bool:
         return self._git("cat-file", "-e", f"{commit}^{{commit}}", check=False).status == 0

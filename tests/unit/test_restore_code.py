@@ -64,6 +64,11 @@ def test_what_was_not_committed_is_applied(repository: Path, tmp_path: Path) -> 
     assert (project / "blob").read_bytes() == bytes(range(256))
     assert not (project / "gone.py").exists()
     assert git(project, "ls-files") == "blob\nsub/code.py", "what was added is known to git, as it was then"
+    broken = diff.with_name("broken.diff")
+    broken.write_text(diff.read_text().replace("-one", "-1"))
+    with pytest.raises(RestoreError, match="cannot be applied"):
+        other = GitState(commit=commit, dirty=True, diff=Digest.of(broken.read_bytes()))
+        restored(repository, other, tmp_path / "broken", broken)
     diff.write_text("other")
     with pytest.raises(RestoreError, match="not what was recorded"):
         restored(repository, state, tmp_path / "again", diff)
