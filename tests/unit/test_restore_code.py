@@ -66,8 +66,8 @@ def test_what_was_not_committed_is_applied(repository: Path, tmp_path: Path) -> 
     assert git(project, "ls-files") == "blob\nsub/code.py", "what was added is known to git, as it was then"
     broken = diff.with_name("broken.diff")
     broken.write_text(diff.read_text().replace("-one", "-1"))
+    other = GitState(commit=commit, dirty=True, diff=Digest.of(broken.read_bytes()))
     with pytest.raises(RestoreError, match="cannot be applied"):
-        other = GitState(commit=commit, dirty=True, diff=Digest.of(broken.read_bytes()))
         restored(repository, other, tmp_path / "broken", broken)
     diff.write_text("other")
     with pytest.raises(RestoreError, match="not what was recorded"):
