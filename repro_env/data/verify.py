@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from repro_env.data import manifest
+from repro_env.data.inputs import LOCAL
 from repro_env.data.measure import Measured
 from repro_env.data.tree import listed
 from repro_env.errors import VerificationError
@@ -47,7 +48,7 @@ def compare(locked: LockedData, measured: Measured, *, manifests: Path | None = 
         path=locked.path,
         ok=ok,
         pin=locked.pin,
-        pulled=locked.source not in ("path", "file"),
+        pulled=locked.source not in LOCAL,
         expected=_words(locked.kind, locked.digest, locked.files, locked.size),
         found=_words(measured.kind, measured.digest, measured.files, measured.size),
         differences=() if ok or manifests is None else _differences(locked.digest, measured, manifests),
