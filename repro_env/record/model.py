@@ -21,7 +21,8 @@ class RecordedInput:
 
     `run` is the run that made it, where it is another step's output, and `record` the digest of that run's record.
     The digest is of its content, as it was measured then; `pin` is what the lock pins it by: `sha256` for the content,
-    too, or the name of what is weaker, such as `etag`. `uri` is where it came from, if from elsewhere. `changed` says that it was written to while the step ran.
+    too, or the name of what is weaker, such as `etag`. `uri` is where it came from, if from elsewhere. `changed` says
+    that it was written to while the step ran.
     """
 
     name: str
