@@ -123,7 +123,7 @@ class Recovered:
         used = self._used.get(name)
         if used is None:
             return None
-        return self._upstream(used, self._declared(name)) if used.run else self._data(used)
+        return self._upstream(used, self._declared(name)) if "." in name else self._data(used)
 
     def _one(self, name: str, found: _Found) -> Inputs:
         planned = Input(name=name, declared=self._declared(name), source=found.place)
@@ -173,9 +173,8 @@ class Recovered:
         locked = self._lock.data[used.name]
         for root in (self._shelf.home, self._restored):
             data = DataInputs(root, store_root(), self._shelf.report, os.environ)
-            is_last = root == self._restored
-            if is_last and locked.source not in LOCAL:
-                data.have(locked)
+            if root == self._restored and locked.source not in LOCAL:
+                data.have(locked)  # not in the project, whose own place may be meant to hold another by now
             try:
                 measured = data.measure(locked)
             except (VerificationError, StoreError):
