@@ -77,12 +77,14 @@ class Verifier:
         for name in step.inputs:
             if "." in name:
                 declared, measured, found = self._upstream(step, name)
+                given = self._place(declared)
             else:
                 locked = self._data.have(self._lock.data[name])
                 declared, measured = locked.path, self._data.measure(locked, trust=self._trust)
                 findings.append(compare(locked, measured, manifests=self._state / "manifests"))
                 found = _recorded(name, measured, None, pin=locked.pin, uri=locked.uri)
-            planned.append(Input(name=name, declared=declared, source=self._place(declared)))
+                given = self._data.given(locked, measured) if findings[-1].ok else self._place(declared)
+            planned.append(Input(name=name, declared=declared, source=given))
             recorded.append(found)
             watched.append(Watched(name=name, place=self._place(declared), measured=measured))
         demand(findings)

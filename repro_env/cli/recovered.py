@@ -180,7 +180,9 @@ class Recovered:
             except (VerificationError, StoreError):
                 continue
             if (measured.digest, measured.kind) == (used.digest, used.kind):
-                return _Found(place=root / locked.path, measured=measured, recorded=replace(used, changed=False))
+                given = data.given(locked, measured)
+                seen = self._shelf.measure(given) or measured
+                return _Found(place=given, measured=seen, recorded=replace(used, changed=False))
         return None
 
     def _gone(self, used: RecordedInput, declared: str) -> str:

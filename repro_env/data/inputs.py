@@ -12,6 +12,9 @@ from repro_env.data.select import Selection
 from repro_env.edges.report import Reporter
 from repro_env.lock.model import LockedData
 
+PLACES = ".repro/data"
+"""Where data without a path of its own stands, in the project."""
+
 LOCAL = frozenset({"path", "file", "dvc"})
 """Kinds whose data is the project's own, or this machine's: a lock looks at it anew, because that takes no network."""
 
@@ -38,6 +41,20 @@ class DataInputs:
         if locked.source != "file" and not os.path.lexists(self._root / locked.path):
             supply.pull(locked)
         return supply.by_content(locked)
+
+    def given(self, locked: LockedData, measured: Measured) -> Path:
+        """Return what a step is given of an input that was measured and is right: only the files that count.
+
+        Errors: `StoreError`; `VerificationError` when they change meanwhile.
+        """
+        place = self._root / locked.path
+        if locked.source not in LOCAL or measured.kind == "file" or not (locked.include or locked.exclude):
+            return place
+        from repro_env.data.view import have_view  # noqa: PLC0415 - few inputs have globs
+
+        view = self._root / PLACES / locked.name
+        have_view(place, measured, view, self._cache, self._report)
+        return view
 
     def measure(self, locked: LockedData, *, trust: bool = True) -> Measured:
         """Return what stands in an input's place. Errors: as `data.measure.measure`."""

@@ -17,6 +17,7 @@ from typing import Any
 from repro_env.config.model import Data
 from repro_env.data import manifest
 from repro_env.data.download import Download, as_remote, shown_uri
+from repro_env.data.inputs import PLACES
 from repro_env.data.listing import content_digest, entries_of, list_files, pins_of, pins_text, weakest_pin
 from repro_env.data.manifest import Entry
 from repro_env.data.select import Selection
@@ -28,9 +29,6 @@ from repro_env.errors import IntegrityError, VerificationError
 from repro_env.image.store import Store
 from repro_env.lock.model import LockedData
 from repro_env.values import Digest
-
-PLACES = ".repro/data"
-"""Where data without a path of its own stands, in the project."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from repro_env.config.model import Data
 from repro_env.data import lfs, manifest
-from repro_env.data.inputs import LOCAL, DataInputs
+from repro_env.data.inputs import LOCAL, PLACES, DataInputs
 from repro_env.data.manifest import Entry
 from repro_env.data.measure import Measured, keep_manifest, measure
 from repro_env.data.place import Placing
-from repro_env.data.remote import PLACES, Content, Remote
+from repro_env.data.remote import Content, Remote
 from repro_env.data.select import Selection
 from repro_env.data.smudge import smudge
 from repro_env.data.sources.base import Context, Request, Resolved, Source

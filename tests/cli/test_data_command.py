@@ -131,3 +131,56 @@ def test_full_reads_what_the_stat_cache_would_have_trusted(project: OnDisk) -> N
     project.repro("data", "pull")
     answer = project.repro("exec", "--full", "--runtime", "venv", "clean")
     assert answer.status == 0, answer.stderr
+
+
+LISTED = """\
+import os, pathlib, sys
+root = pathlib.Path(sys.argv[1])
+names = sorted(str(path.relative_to(root)) for path in root.rglob("*") if not path.is_dir())
+pathlib.Path(sys.argv[2]).write_text(" ".join(names))
+"""
+
+
+def test_a_step_sees_only_the_files_that_count(tmp_path: Path) -> None:
+    made = OnDisk(tmp_path / "churn")
+    text = TWO_STEPS.replace('path = "raw.csv"', 'path = "raw"\ninclude = ["**/*.csv"]\nexclude = ["tmp"]')
+    made.write("repro.toml", text)
+    made.write("clean.py", LISTED)
+    made.write("count.py", COUNT)
+    for name in ("a.csv", "sub/b.csv", "notes.txt", "tmp/c.csv"):
+        made.write(f"raw/{name}", name)
+    assert made.lock().data["raw"].files == 2
+    for notes in ("one", "other"):
+        made.write("raw/notes.txt", notes)
+        answer = made.repro("exec", "--runtime", "venv", "clean")
+        assert answer.status == 0, answer.stderr
+        assert (made.root / "build" / "table.csv").read_text() == "a.csv sub/b.csv"
+        record = json.loads(made.repro("show", "last", "--json").stdout)
+        assert "changed while" not in json.dumps(record)
+    (made.root / "raw" / "sub" / "b.csv").unlink()
+    made.write("raw/sub/b.csv", "other")
+    answer = made.repro("exec", "--runtime", "venv", "clean")
+    assert (answer.status, "sub/b.csv has another content" in answer.stderr) == (122, True)
+    made.lock()
+    assert made.repro("exec", "--runtime", "venv", "clean").status == 0
+    assert (made.root / ".repro" / "data" / "raw" / "sub" / "b.csv").read_text() == "other"
+
+
+def test_a_file_of_this_machine_is_used_where_it_is(tmp_path: Path) -> None:
+    made = OnDisk(tmp_path / "churn")
+    shared = tmp_path / "shared" / "raw.csv"
+    shared.parent.mkdir()
+    shared.write_text("a,b\n")
+    made.write("repro.toml", TWO_STEPS.replace('path = "raw.csv"', f'uri = "file://{shared}"'))
+    made.write("clean.py", CLEAN)
+    made.write("count.py", COUNT)
+    locked = made.lock().data["raw"]
+    assert (locked.source, locked.path, locked.kind) == ("file", str(shared), "file")
+    assert made.repro("exec", "--runtime", "venv", "clean").status == 0
+    assert not (made.root / ".repro" / "data").exists()
+    shared.write_text("c,d\n")
+    assert made.repro("exec", "--runtime", "venv", "clean").status == 122
+    answer = made.repro("data", "pull", "raw")
+    assert (answer.status, "is not what the lock pins" in answer.stderr) == (9, True)
+    shared.unlink()
+    assert "missing" in made.repro("data", "status").stdout

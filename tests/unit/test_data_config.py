@@ -84,7 +84,7 @@ options = { endpoint-url = "http://127.0.0.1:9000", region = "eu-west-1" }"""
         ('path = "a"\nrevision = "main"', "is for data from elsewhere"),
         ('uri = "file:///a"\npin = "version"', "is for data from elsewhere"),
         ('query = "select 1"', "needs connection"),
-        ('urI = "s3://b/a"', 'unknown key (did you mean uri?)'),
+        ('urI = "s3://b/a"', "unknown key (did you mean uri?)"),
     ],
 )
 def test_what_is_refused(keys: str, problem: str) -> None:
