@@ -19,7 +19,7 @@ def play(monkeypatch: pytest.MonkeyPatch, *, status: int, ended_by: int | None) 
     workspace = SimpleNamespace(project=SimpleNamespace(steps={"clean": None}, platforms=()))
     record = SimpleNamespace(id="run", signal=ended_by, exit_status=None if ended_by else status, outputs=())
     outcome = SimpleNamespace(status=status, wall_seconds=1.0, kept=None, log=Path("output.log"))
-    finished = SimpleNamespace(record=record, outcome=outcome)
+    finished = SimpleNamespace(record=record, outcome=outcome, started=True)
     monkeypatch.setattr(demo_command, "open_workspace", mock.Mock(return_value=workspace))
     for name in ("Store", "write_lock", "built_steps", "warn_missing_in_new"):
         monkeypatch.setattr(demo_command, name, mock.Mock())
