@@ -21,6 +21,7 @@ BUILT_IN = {
     "https": "repro_env.data.sources.web:make",
     "path": "repro_env.data.sources.local:make",
     "s3": "repro_env.data.sources.s3:make",
+    "sql": "repro_env.data.sources.sql:make",
 }
 """The sources of this program, which are in its own entry points, too. An editable installation has the entry points of
 the day it was made, and looking through those of all packages takes longer than importing one module."""

@@ -1,0 +1,1 @@
+"""Rows of a database as one file of Parquet, whose bytes follow from the rows alone."""
