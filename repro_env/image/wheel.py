@@ -91,7 +91,8 @@ class _Wheel:
         """Yield the archive's own files in their places."""
         replaced = {f"{self.info}/{name}" for name in ("RECORD", "INSTALLER")}
         for member in self.archive.members:
-            if member.name in replaced:
+            # Byte code that comes along would run in place of the source beside it; pypa/installer leaves it out, too.
+            if member.name in replaced or "__pycache__" in member.name.split("/")[:-1]:
                 continue
             place, script = self._place(member.name)
             sha256 = self._sha256(member)

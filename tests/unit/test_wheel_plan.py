@@ -78,6 +78,12 @@ def test_the_interpreter_decides_the_directory(tmp_path: Path) -> None:
     assert {"opt/env/lib/python3.13/site-packages/a.py", "opt/env/include/site/python3.13/probe/a.h"} <= files.keys()
 
 
+def test_byte_code_that_comes_along_is_left_out(tmp_path: Path) -> None:
+    files = planned(raw_wheel(tmp_path, {"probe/a.py": TEXT, "probe/__pycache__/a.cpython-311.pyc": b"other"}))
+    assert f"{SITE}/probe/a.py" in files
+    assert "__pycache__" not in "".join([*files, *rows(files)])
+
+
 def test_files_are_copied_with_their_executable_bit(tmp_path: Path) -> None:
     path = raw_wheel(tmp_path, {"a": TEXT, "b": TEXT}, modes={"a": 0o100755})
     files = planned(path)
