@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,8 @@ import pytest
 from buckets import KEYS, client, s3_server
 from pulling import Machine
 
+from repro_env.data.sources.base import RemoteFile
+from repro_env.data.sources.s3 import S3
 from repro_env.edges.http import NotFoundError
 from repro_env.errors import ConfigError, FetchError, IntegrityError, VerificationError
 from repro_env.values import Digest
@@ -189,3 +191,19 @@ def test_keys_that_are_no_file_names_are_refused(s3: Any, machine: Machine) -> N
         machine.lock(uri=f"s3://{name}/raw/")
     assert "a.csv/below" in error.value.why
     assert "etc/passwd" in error.value.why
+
+
+def test_an_object_that_is_replaced_between_listing_and_reading_is_noticed(
+    s3: Any, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = bucket(s3, "race", versioned=False, a=b"one", b=b"two")
+    listed = S3.below
+
+    def below(self: S3, path: str, revision: str) -> Sequence[RemoteFile]:
+        found = listed(self, path, revision)
+        s3.put_object(Bucket=name, Key="raw/b.csv", Body=b"TWO")
+        return found
+
+    monkeypatch.setattr(S3, "below", below)
+    with pytest.raises(VerificationError, match="changed meanwhile"):
+        machine.lock(uri=f"s3://{name}/raw/")

@@ -9,6 +9,7 @@ word is its ETag. Credentials and endpoints come from where each service's own t
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
@@ -17,7 +18,10 @@ from repro_env.data import manifest
 from repro_env.data.sources.base import RemoteFile, Request, Resolved
 from repro_env.data.sources.words import no_option, scrubbed
 from repro_env.edges.http import Body, NotFoundError
-from repro_env.errors import ConfigError, FetchError
+from repro_env.errors import ConfigError, FetchError, VerificationError
+
+_CONDITION = re.compile(r"(?i)pre-?condition|ConditionNotMet")
+"""How services say that an object is not the one that was asked for by its ETag (RFC 9110, section 15.5.13)."""
 
 _PIECE = 8 << 20
 """Bytes that are asked for at once: large enough for the time of a request not to count."""
@@ -180,6 +184,9 @@ def _told(request: Request, bucket: Bucket) -> Iterator[None]:
     except FileNotFoundError as error:
         raise NotFoundError(f"there is no {request.uri}", scrubbed(str(error))) from error
     except bucket.errors as error:
+        if _CONDITION.search(str(error)):
+            why = "an object is not the one any more that was listed a moment ago"
+            raise VerificationError(f"{request.uri} changed meanwhile", why, "run again") from error
         denied = isinstance(error, PermissionError)
         why = scrubbed(f"{type(error).__name__}: {error}")
         hint = bucket.hint if denied else "check the network, the credentials and the endpoint that its own tools use"
