@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from repro_env.config.model import Data
 from repro_env.data import lfs, manifest
@@ -124,36 +123,33 @@ class DataSupply(DataInputs):
         place = self._root / resolved.place
         measured = measure(place, reporter=self._report, cache=self._cache, selection=selection)
         keep_manifest(self._manifests, measured)
-        found = self._without_pointers(data.name, place, measured)
-        return replace(
+        locked = replace(
             measured.locked(data.name, resolved.place),
-            digest=found.digest,
-            size=found.size,
             source=data.kind,
             uri=data.uri,
             revision=resolved.revision,
             include=data.include,
             exclude=data.exclude,
         )
-
-    def _without_pointers(self, name: str, place: Path, measured: Measured) -> Content:
-        """Return what was measured, with what Git LFS pointers stand for in place of the pointers themselves."""
         pointers = lfs.pointers_in(place, measured.tree)
+        return self._with_what_they_mean(locked, measured, pointers) if pointers else locked
+
+    def _with_what_they_mean(
+        self, locked: LockedData, measured: Measured, pointers: Mapping[bytes, lfs.Pointer]
+    ) -> LockedData:
+        """Return a pin of what Git LFS pointers stand for in place of the pointers themselves."""
         entries = entries_of_tree(measured)
-        if not pointers:
-            return Content(kind=measured.kind, entries=entries)
         for raw, pointer in pointers.items():
             path = manifest.escape(raw).decode()
             entries[path] = replace(entries[path], size=pointer.size, digest=pointer.digest)
         content = Content(kind=measured.kind, entries=entries)
-        if content.kind == "directory":
-            self._remote(self._source("path")).keep(content)
+        self._remote(self._source("path")).keep(content)
         count = "1 file" if len(pointers) == 1 else f"{len(pointers)} files"
         self._report.warn(
-            f"data {name}: of {count} only the Git LFS pointer is checked out; pinned is what it stands for. "
-            f"`repro data pull {name}` or `git lfs pull` brings it"
+            f"data {locked.name}: of {count} only the Git LFS pointer is checked out; pinned is what it stands for. "
+            f"`repro data pull {locked.name}` or `git lfs pull` brings it"
         )
-        return content
+        return replace(locked, digest=content.digest, size=content.size)
 
     def _pull_here(self, locked: LockedData, found: Measured | None) -> Pulled:
         """Have data that stands on this machine as the lock pins it: only what Git LFS keeps can be had."""
