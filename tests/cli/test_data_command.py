@@ -5,12 +5,18 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 from loopback import Fault, Server, serve
 from projects import CLEAN, COUNT, TWO_STEPS, OnDisk
+
+from repro_env.cli.locking import pinned_data
+from repro_env.cli.project import open_workspace, read_lock
+from repro_env.edges.report import Silent
+from repro_env.image.store import Store
+from repro_env.resolve.project import Upgrade
 
 Golden = Callable[[str, str], None]
 
@@ -184,3 +190,30 @@ def test_a_file_of_this_machine_is_used_where_it_is(tmp_path: Path) -> None:
     assert (answer.status, "is not what the lock pins" in answer.stderr) == (9, True)
     shared.unlink()
     assert "missing" in made.repro("data", "status").stdout
+
+
+def test_lock_asks_a_source_anew_only_where_that_is_wanted(project: OnDisk, server: Server) -> None:
+    workspace, store = open_workspace(project.root), Store(project.root.parent / "store")
+    before = read_lock(workspace)
+    assert before is not None
+    (server.root / "raw.csv").write_text("new")
+    project.write("own/new.txt", "new")
+
+    def digests(**wanted: bool | Sequence[str]) -> tuple[bool, bool]:
+        """Return whether the pins of the data from the web and of the project's own moved."""
+        upgrade = Upgrade.of(**{"everything": False, "packages": (), **wanted})  # type: ignore[arg-type]
+        found = pinned_data(workspace, before, upgrade, store, Silent())
+        return found["raw"].digest != before.data["raw"].digest, found["own"].digest != before.data["own"].digest
+
+    assert digests() == (False, True)
+    assert digests(data=("raw",)) == (True, True)
+    assert digests(everything=True) == (True, True)
+    text = (project.root / "repro.toml").read_text()
+    project.write("repro.toml", text.replace("/raw.csv", "/raw.csv?again=1"))
+    workspace = open_workspace(project.root)
+    assert digests() == (True, True)
+
+
+def test_lock_names_data_that_is_none(project: OnDisk) -> None:
+    answer = project.repro("lock", "-D", "rwa")
+    assert (answer.status, "did you mean 'raw'?" in answer.stderr) == (3, True)

@@ -1,0 +1,38 @@
+"""What a pipe or a CI log is told of long work: how far it is, and about how long it will still take."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from repro_env.cli.progress import PlainReporter
+
+MIB = 1 << 20
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    return now
+
+
+@pytest.mark.parametrize(
+    ("seconds", "total", "line"),
+    [
+        (20, 200 * MIB, "downloading: 50.0 MiB of 200.0 MiB, about 60 s left"),
+        (100, 200 * MIB, "downloading: 50.0 MiB of 200.0 MiB, about 5 min left"),
+        (20, None, "downloading: 50.0 MiB"),
+        (20, 50 * MIB, "downloading: 50.0 MiB of 50.0 MiB"),
+    ],
+)
+def test_a_line_now_and_then(
+    seconds: float, total: int | None, line: str, clock: list[float], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with PlainReporter().task("downloading", total) as task:
+        task.advance(10 * MIB)
+        assert capsys.readouterr().err == ""
+        clock[0] += seconds
+        task.advance(40 * MIB)
+        assert capsys.readouterr().err == f"{line}\n"
