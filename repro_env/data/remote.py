@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from repro_env.data.tree import listed
 from repro_env.edges.files import write_atomically
 from repro_env.edges.report import Reporter
 from repro_env.errors import IntegrityError, VerificationError
+from repro_env.frozen import dataclass
 from repro_env.image.store import Store
 from repro_env.lock.model import LockedData
 from repro_env.values import Digest
@@ -98,7 +99,7 @@ class Remote:
     def remember(self, locked: LockedData, content: Content) -> None:
         """Keep what content data of a weaker pin turned out to have."""
         self.keep(content)
-        self.store.remember("data-content", locked.digest.hex, {"content": str(content.digest), "size": content.size})
+        self.store.remember("data-content", _weak_key(locked), {"content": str(content.digest)})
 
     def known(self, locked: LockedData) -> Content | None:
         """Return what a lock pins as far as that can be told without its source: by a manifest that was kept."""
@@ -113,7 +114,7 @@ class Remote:
 
     def seen_content(self, locked: LockedData) -> Digest | None:
         """Return what content data of a weaker pin had when it was pulled on this machine."""
-        found = self.store.recall("data-content", locked.digest.hex) if locked.is_weak else None
+        found = self.store.recall("data-content", _weak_key(locked)) if locked.is_weak else None
         return Digest.parse(found["content"]) if found else None
 
     def _by_version(
@@ -260,8 +261,15 @@ def _blob_size(store: Store, digest: Digest) -> int | None:
 
 
 def _address_key(request: Request) -> str:
-    words = [request.uri, request.path, request.query, request.connection, dict(request.options)]
-    return hashlib.sha256(json.dumps(words, sort_keys=True).encode()).hexdigest()
+    words = [request.uri, "" if request.uri else request.path, request.query, request.connection]
+    words.append(json.dumps(dict(request.options), sort_keys=True))
+    return hashlib.sha256(json.dumps(words).encode()).hexdigest()
+
+
+def _weak_key(locked: LockedData) -> str:
+    """Return what tells weaker pins apart: two servers may have the same word for different files."""
+    address = _address_key(Resolved.of(locked).request)
+    return hashlib.sha256(f"{locked.digest} {locked.source} {address}".encode()).hexdigest()
 
 
 def _as_seen(file: RemoteFile, seen: Any) -> RemoteFile:

@@ -185,6 +185,15 @@ def test_content_seen_once_is_held_against_what_comes_later(server: Server, mach
         machine.elsewhere().pull(known)
 
 
+def test_two_addresses_may_have_one_word_for_different_files(server: Server, machine: Machine) -> None:
+    (server.root / "other.csv").write_bytes(RAW[::-1])
+    for path in ("/raw.csv", "/other.csv"):
+        server.fault(path, Fault(headers={"ETag": '"one"'}, times=99))
+    found = [machine.lock(name=name, uri=f"{server.url}/{name}.csv", pin="version") for name in ("raw", "other")]
+    assert found[0].digest == found[1].digest
+    assert [machine.have(one).digest for one in found] == [Digest.of(RAW), Digest.of(RAW[::-1])]
+
+
 def test_a_pin_without_a_version_is_refused(server: Server, machine: Machine) -> None:
     with pytest.raises(Exception, match='cannot have pin = "version"'):
         machine.lock(uri=f"{server.url}/raw.csv", pin="version")
