@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
 import click
 
@@ -18,6 +18,7 @@ from repro_env.data.tree import listed
 from repro_env.data.verify import DataFinding, compare, demand
 from repro_env.edges.report import Reporter
 from repro_env.errors import LockError, VerificationError
+from repro_env.frozen import dataclass
 from repro_env.lock.model import Lock, LockedData
 from repro_env.values import format_size
 
@@ -59,14 +60,15 @@ class _Data:
         if finding.ok:
             return _status(locked, "ok", ())
         lines = finding.differences or (f"needed {finding.expected}", f"found  {finding.found}")
-        return _status(locked, "differs", (*lines, *self.inputs.notes(locked)))
+        return _status(locked, "differs", lines)
 
     def finding(self, locked: LockedData, *, trust: bool) -> DataFinding:
         """Compare one input with its pin."""
         if not (_is_here(locked) or os.path.lexists(self.workspace.root / locked.path)):
             raise VerificationError(f"data {locked.name} is not at {locked.path}", "", _how_to_have(locked))
         pinned = self.inputs.by_content(locked)
-        return compare(pinned, self.inputs.measure(pinned, trust=trust), manifests=self._manifests)
+        measured = self.inputs.measure(pinned, trust=trust)
+        return compare(pinned, measured, manifests=self._manifests, root=self.workspace.root)
 
 
 def show_status(names: Sequence[str], *, as_json: bool) -> None:

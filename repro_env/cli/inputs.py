@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from repro_env.cli.project import Workspace, store_root
@@ -15,6 +15,7 @@ from repro_env.data.watch import was_written
 from repro_env.edges.files import write_atomically
 from repro_env.edges.report import Reporter
 from repro_env.errors import StoreError, VerificationError
+from repro_env.frozen import dataclass
 from repro_env.lock.model import Lock, LockedStep
 from repro_env.record.model import RecordedInput, RecordedOutput, RunRecord
 from repro_env.record.runs import Runs, record_digest
@@ -81,7 +82,9 @@ class Verifier:
             else:
                 locked = self._data.have(self._lock.data[name])
                 declared, measured = locked.path, self._data.measure(locked, trust=self._trust)
-                findings.append(compare(locked, measured, manifests=self._state / "manifests"))
+                findings.append(
+                    compare(locked, measured, manifests=self._state / "manifests", root=self._workspace.root)
+                )
                 found = _recorded(name, measured, None, pin=locked.pin, uri=locked.uri)
                 given = self._data.given(locked, measured) if findings[-1].ok else self._place(declared)
             planned.append(Input(name=name, declared=declared, source=given))

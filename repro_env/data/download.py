@@ -11,7 +11,6 @@ import io
 import json
 import threading
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from repro_env.edges.http import Body, NotFoundError
 from repro_env.edges.pool import thread_pool
 from repro_env.edges.report import Reporter, Task
 from repro_env.errors import FetchError, IntegrityError, ReproError, VerificationError
+from repro_env.frozen import dataclass
 from repro_env.image.store import Store
 from repro_env.values import Digest
 
@@ -102,7 +102,7 @@ class Download:
     def _identity(self, file: RemoteFile) -> str:
         """Return what tells a partial file that may be gone on with from others."""
         request = self.resolved.request
-        words = [request.uri, request.path, request.query, self.resolved.revision, file.path, file.locator, file.pin]
+        words = [request.uri or request.path, request.query, self.resolved.revision, file.path, file.locator, file.pin]
         return hashlib.sha256(json.dumps([*words, str(file.digest), file.size]).encode()).hexdigest()[:40]
 
 

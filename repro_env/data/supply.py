@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from repro_env.config.model import Data
 from repro_env.data import lfs, manifest
@@ -19,6 +19,7 @@ from repro_env.data.sources.base import Context, Request, Resolved, Source
 from repro_env.data.sources.find import find_source
 from repro_env.edges import files
 from repro_env.errors import VerificationError
+from repro_env.frozen import dataclass
 from repro_env.image.store import Store
 from repro_env.lock.model import LockedData
 
@@ -91,15 +92,6 @@ class DataSupply(DataInputs):
         placing = Placing.of(self._store(), self._report, self._environ)
         placing.place(content.entries, content.kind, self._root / locked.path, known=found)
         return Pulled(name=locked.name, path=locked.path, files=len(content.entries), size=content.size, placed=True)
-
-    def notes(self, locked: LockedData) -> tuple[str, ...]:
-        """Return what a person should know of data that is not what the lock pins."""
-        found = self._measured(locked)
-        pointers = lfs.pointers_in(self._root / locked.path, found.tree) if found is not None else {}
-        if not pointers:
-            return ()
-        count = "1 file is" if len(pointers) == 1 else f"{len(pointers)} files are"
-        return (f"{count} a Git LFS pointer only: run `repro data pull {locked.name}` or `git lfs pull`",)
 
     def manifest(self, locked: LockedData) -> Mapping[str, Entry] | None:
         """Return the files that the lock pins, where a manifest of them is kept here; of a file, itself."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from repro_env.data import manifest
@@ -11,6 +10,7 @@ from repro_env.data.inputs import LOCAL
 from repro_env.data.measure import Measured
 from repro_env.data.tree import listed
 from repro_env.errors import VerificationError
+from repro_env.frozen import dataclass
 from repro_env.lock.model import LockedData
 from repro_env.values import Digest, format_size
 
@@ -40,8 +40,13 @@ class DataFinding:
         return "\n".join([*lines, *(f"  {line}" for line in listed(self.differences).splitlines())])
 
 
-def compare(locked: LockedData, measured: Measured, *, manifests: Path | None = None) -> DataFinding:
-    """Compare what was measured with its pin; `manifests` is where `keep_manifest` keeps them."""
+def compare(
+    locked: LockedData, measured: Measured, *, manifests: Path | None = None, root: Path | None = None
+) -> DataFinding:
+    """Compare what was measured with its pin.
+
+    `manifests` is where `keep_manifest` keeps them; `root` is the project, to look for Git LFS pointers in.
+    """
     ok = measured.digest == locked.digest and measured.kind == locked.kind
     return DataFinding(
         name=locked.name,
@@ -51,7 +56,9 @@ def compare(locked: LockedData, measured: Measured, *, manifests: Path | None = 
         pulled=locked.source not in LOCAL,
         expected=_words(locked.kind, locked.digest, locked.files, locked.size),
         found=_words(measured.kind, measured.digest, measured.files, measured.size),
-        differences=() if ok or manifests is None else _differences(locked.digest, measured, manifests),
+        differences=()
+        if ok
+        else (*_differences(locked.digest, measured, manifests), *_pointers(locked, measured, root)),
     )
 
 
@@ -71,8 +78,22 @@ def _words(kind: str, digest: Digest, files: int, size: int) -> str:
     return f"{kind}{count}, {format_size(size)}, sha256:{digest.short}"
 
 
-def _differences(pinned: Digest, measured: Measured, manifests: Path) -> tuple[str, ...]:
+def _pointers(locked: LockedData, measured: Measured, root: Path | None) -> tuple[str, ...]:
+    """Return a line on files of which only the Git LFS pointer is checked out."""
+    if root is None:
+        return ()
+    from repro_env.data.lfs import pointers_in  # noqa: PLC0415 - only where something differs
+
+    count = len(pointers_in(root / locked.path, measured.tree))
+    files = "1 file is" if count == 1 else f"{count} files are"
+    hint = f"run `repro data pull {locked.name}` or `git lfs pull`"
+    return (f"{files} checked out as a Git LFS pointer only: {hint}",) if count else ()
+
+
+def _differences(pinned: Digest, measured: Measured, manifests: Path | None) -> tuple[str, ...]:
     """Return what differs file by file, as far as the pinned manifest is kept and undamaged."""
+    if manifests is None:
+        return ()
     try:
         text = (manifests / pinned.hex).read_bytes()
     except OSError:

@@ -15,6 +15,7 @@ from machine import require
 from pulling import Machine
 
 from repro_env.data.sources.dvc import md5_of
+from repro_env.data.verify import compare
 from repro_env.edges.files import locked as locked_file
 from repro_env.errors import ConfigError, FetchError, IntegrityError, VerificationError
 from repro_env.values import Digest
@@ -200,7 +201,10 @@ def test_pointers_are_pinned_by_what_they_stand_for(pointers: Path, machine: Mac
     assert "Git LFS pointer" in recorded.warnings[0]  # type: ignore[attr-defined]
     assert locked.size == len(CONTENT) + 5
     assert machine.measure(locked).digest != locked.digest
-    assert "pointer" in machine.inputs.notes(locked)[0]
+    found = compare(locked, machine.measure(locked), root=machine.project)
+    assert found.differences == (
+        "1 file is checked out as a Git LFS pointer only: run `repro data pull raw` or `git lfs pull`",
+    )
     (pointers / "big.bin").write_bytes(CONTENT)
     assert machine.measure(locked).digest == locked.digest == machine.lock(path="data").digest
 
