@@ -12,6 +12,7 @@ from repro_env.errors import ConfigError
 
 BUILT_IN = {
     "az": "repro_env.data.sources.az:make",
+    "delta": "repro_env.data.sources.delta:make",
     "dvc": "repro_env.data.sources.dvc:make",
     "file": "repro_env.data.sources.local:make_file",
     "git": "repro_env.data.sources.git:make",
@@ -19,6 +20,7 @@ BUILT_IN = {
     "hf": "repro_env.data.sources.hugging_face:make",
     "http": "repro_env.data.sources.web:make",
     "https": "repro_env.data.sources.web:make",
+    "iceberg": "repro_env.data.sources.iceberg:make",
     "path": "repro_env.data.sources.local:make",
     "s3": "repro_env.data.sources.s3:make",
     "sql": "repro_env.data.sources.sql:make",

@@ -19,10 +19,10 @@ import sqlite3
 import weakref
 from collections.abc import Iterator, Sequence
 from typing import Any
-from urllib.parse import quote, quote_plus
+from urllib.parse import quote
 
 from repro_env.data.sources.base import Context, RemoteFile, Request, Resolved, Source
-from repro_env.data.sources.words import needs, no_option, scrubbed
+from repro_env.data.sources.words import needs, no_option, passwords_of, scrubbed
 from repro_env.data.tables import postgres
 from repro_env.data.tables.answer import Answer, refused, write_answer
 from repro_env.data.tables.kinds import Json
@@ -188,13 +188,7 @@ class _Address:
         return sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)
 
     def _clean(self, text: str) -> str:
-        secrets = {self._text, *self._url.query.values()}
-        if self._url.password:
-            password = str(self._url.password)
-            secrets |= {password, quote(password, safe=""), quote_plus(password), repr(password)[1:-1]}
-        for secret in sorted((str(one) for one in secrets if one), key=len, reverse=True):
-            text = text.replace(secret, "***")
-        return scrubbed(text)
+        return scrubbed(text, passwords_of(self._text))
 
 
 def make(context: Context) -> Source:

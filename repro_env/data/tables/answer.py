@@ -164,7 +164,8 @@ def _plain(value: Any) -> Any:
             return Json(json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"), default=str))
         case list() | tuple():
             return _plain_list(value)
-    for kind in (int, float, str, bytes):
+    kinds: tuple[type[int], type[float], type[str]] = (int, float, str)
+    for kind in kinds:
         if isinstance(value, kind):
             return kind(value)
     raise ValueError(f"values of {type(value).__module__}.{type(value).__qualname__} have no place in Parquet")

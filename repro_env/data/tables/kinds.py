@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
@@ -28,6 +27,7 @@ from uuid import UUID
 
 from repro_env.data.tables import thrift
 from repro_env.data.tables.thrift import Value
+from repro_env.frozen import dataclass
 
 _BOOLEAN, _INT32, _INT64, _FLOAT, _DOUBLE, _BYTES, _FIXED = 0, 1, 2, 4, 5, 6, 7
 """Parquet's physical types (parquet.thrift, `Type`)."""

@@ -6,7 +6,8 @@ Source: https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-pr
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+
+from repro_env.frozen import dataclass
 
 _TRUE, _FALSE, _BYTE, _I32, _I64, _BINARY, _LIST, _STRUCT = 1, 2, 3, 5, 6, 8, 9, 12
 _SHORT_LIST, _LONGEST_STEP, _LOW_BITS = 15, 15, 0x7F
