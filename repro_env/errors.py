@@ -13,9 +13,10 @@ The statuses are documented in `docs/reference/exit-status.md`; `repro exec` map
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
+
+from repro_env.frozen import dataclass
 
 
 class ReproError(Exception):

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
 from typing import Self
 from urllib.parse import urlsplit, urlunsplit
 
+from repro_env.frozen import dataclass
 from repro_env.sizes import format_size as format_size  # noqa: PLC0414 - values, too, which others take from here
 from repro_env.sizes import parse_size as parse_size  # noqa: PLC0414 - same
 

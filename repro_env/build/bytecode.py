@@ -13,11 +13,11 @@ import os
 import posixpath
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from repro_env.build.compiling import Compiler
 from repro_env.edges.report import Reporter
+from repro_env.frozen import dataclass
 from repro_env.image import tar
 from repro_env.image.layer import Layer, LayerWriter
 from repro_env.image.layer_memory import recall_layer, remember_layer

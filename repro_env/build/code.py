@@ -9,13 +9,13 @@ import posixpath
 import shutil
 import stat
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from repro_env.build.secret_files import Secret, secret_in
 from repro_env.edges import process
 from repro_env.edges.files import os_errors
 from repro_env.errors import BuildError, IntegrityError, ToolError
+from repro_env.frozen import dataclass
 from repro_env.image import tar
 from repro_env.image.layer import Layer, LayerWriter
 from repro_env.image.store import Store

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from repro_env.frozen import dataclass
 from repro_env.image import tar
 from repro_env.image.layer import Layer, LayerWriter
 from repro_env.image.store import Store, canonical_json

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
 from repro_env.build.bytecode import compiled_layers
 from repro_env.build.compiling import Compiler
@@ -12,6 +11,7 @@ from repro_env.build.interpreter import interpreter_layer
 from repro_env.build.layout import group_wheels, most_alone
 from repro_env.edges.pool import thread_pool
 from repro_env.edges.report import Reporter
+from repro_env.frozen import dataclass
 from repro_env.image.base import base_image_layers
 from repro_env.image.debian import build_base_layers
 from repro_env.image.layer import Layer

@@ -9,13 +9,14 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from repro_env.build.fetch_blob import Download
 from repro_env.edges import files
 from repro_env.edges.http import Http
 from repro_env.edges.report import Reporter, Task
 from repro_env.errors import FetchError, IntegrityError, ReproError, StoreError
+from repro_env.frozen import dataclass
 from repro_env.image.store import Store
 from repro_env.values import Digest, format_size
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import PurePosixPath
 from typing import Any, Protocol
@@ -17,6 +16,7 @@ from urllib.parse import quote, unquote, urljoin, urlsplit
 
 from repro_env.edges.credentials import Index
 from repro_env.errors import FetchError
+from repro_env.frozen import dataclass
 from repro_env.lock.model import SourcePackage, Wheel
 from repro_env.values import normalise_name
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from urllib.parse import quote, unquote
 
@@ -13,6 +13,7 @@ from repro_env.build.fetch_index import Pages, locate
 from repro_env.edges.credentials import Index
 from repro_env.edges.python_releases import release_urls
 from repro_env.errors import LockError
+from repro_env.frozen import dataclass
 from repro_env.lock.model import DebianPackage, DebianRoot, Environment, Interpreter, Lock, Root, SourcePackage, Wheel
 from repro_env.values import Platform
 

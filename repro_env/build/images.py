@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from repro_env.build.native import Builder, Built, is_built
 from repro_env.build.secret_files import warn_of_secrets
 from repro_env.edges.report import Reporter, Silent
 from repro_env.errors import BuildError
+from repro_env.frozen import dataclass
 from repro_env.image.oci import INDEX_TYPE, MANIFEST_TYPE, descriptor, index_document
 from repro_env.image.store import Store, canonical_json
 from repro_env.lock.gpu_code import gpu_code_of

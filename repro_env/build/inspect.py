@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from repro_env.build.missing_findings import Packages
+from repro_env.frozen import dataclass
 from repro_env.image.oci import Image, read_image
 from repro_env.image.store import Store, canonical_json
 from repro_env.values import Digest

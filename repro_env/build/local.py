@@ -12,7 +12,6 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from repro_env.edges.files import os_errors
 from repro_env.edges.report import Reporter
 from repro_env.edges.uv import uv_program
 from repro_env.errors import BuildError, StoreError, ToolError
+from repro_env.frozen import dataclass
 from repro_env.image.plain_wheel import write_plain
 from repro_env.image.store import Store, canonical_json
 from repro_env.lock.local import local_paths

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
@@ -12,6 +11,7 @@ from repro_env.build.entry import make_entry
 from repro_env.build.gpu_code import CarriedCode, recorded_gpu_code, with_gpu_code
 from repro_env.edges.report import Reporter
 from repro_env.errors import BuildError
+from repro_env.frozen import dataclass
 from repro_env.image.oci import Image, is_complete, read_image, write_image
 from repro_env.image.store import Store, canonical_json
 from repro_env.lock.model import Environment, ImageRoot, Lock, LockedStep, Root, Wheel

@@ -13,9 +13,9 @@ import posixpath
 import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 from repro_env.build.library_tree import LibraryTree
+from repro_env.frozen import dataclass
 from repro_env.image.libraries import Library
 from repro_env.lock.places import ENVIRONMENT
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from repro_env.edges.report import Reporter
+from repro_env.frozen import dataclass
 
 _HEAD = 1 << 16
 """Bytes that are looked at: keys and credentials are small, and stand at a file's beginning."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import platform as machine
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,6 +23,7 @@ from repro_env.edges.files import os_errors
 from repro_env.edges.process import Completed
 from repro_env.edges.report import Reporter
 from repro_env.errors import BuildError
+from repro_env.frozen import dataclass
 from repro_env.image.oci import Image, write_image
 from repro_env.image.plain_wheel import differing_files
 from repro_env.image.sdist import pyproject_of, unpack_sdist

@@ -14,7 +14,6 @@ import secrets
 import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from repro_env.build.images import Order, compare_with_recorded
 from repro_env.edges import files, process
 from repro_env.edges.report import Reporter
 from repro_env.errors import BuildError, IntegrityError
+from repro_env.frozen import dataclass
 from repro_env.image.compare import Comparison, compare_images
 from repro_env.image.oci import read_image
 from repro_env.image.store import Store

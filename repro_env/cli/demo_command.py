@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -21,6 +20,7 @@ from repro_env.cli.project import fresh_lock, open_workspace, store_root
 from repro_env.cli.running import Finished, Run
 from repro_env.edges.report import Reporter
 from repro_env.errors import ReproError, UsageError
+from repro_env.frozen import dataclass
 from repro_env.image.store import Store
 from repro_env.lock.model import DebianRoot, Lock
 from repro_env.record.statement import to_statement

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from repro_env.build.native import Built
 from repro_env.cli.exporting import Output, export, load
 from repro_env.cli.pushing import push_images, push_references, pushed_document, pushed_line
 from repro_env.edges.report import Reporter
+from repro_env.frozen import dataclass
 from repro_env.image.store import Store
 from repro_env.lock.model import Lock
 from repro_env.values import ImageReference

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from repro_env.cli.project import LOCK_FILE, project_root
 from repro_env.edges import process
 from repro_env.edges.files import os_errors
 from repro_env.errors import LockError, ToolError, UsageError
+from repro_env.frozen import dataclass
 from repro_env.record.runs import RECORD, Run
 
 if TYPE_CHECKING:

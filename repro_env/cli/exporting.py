@@ -6,13 +6,13 @@ import contextlib
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from repro_env.build.native import Built
 from repro_env.edges import files, process
 from repro_env.edges.report import Reporter
 from repro_env.errors import ToolError, UsageError
+from repro_env.frozen import dataclass
 from repro_env.image.archives import oci_archive, write_layout
 from repro_env.image.docker_archive import docker_archive
 from repro_env.image.store import Store

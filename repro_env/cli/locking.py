@@ -6,7 +6,6 @@ import difflib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import click
@@ -21,6 +20,7 @@ from repro_env.config.model import Base, ImageBase
 from repro_env.data.supply import DataSupply
 from repro_env.edges.files import write_atomically
 from repro_env.edges.report import Reporter
+from repro_env.frozen import dataclass
 from repro_env.image.store import Store
 from repro_env.lock.diff import Change, diff, diff_lines
 from repro_env.lock.drift import stale_local, stale_requests

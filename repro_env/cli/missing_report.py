@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,6 +14,7 @@ from repro_env.cli.project import Workspace
 from repro_env.config.model import DebianBase
 from repro_env.edges.report import Reporter
 from repro_env.errors import BuildError, ReproError
+from repro_env.frozen import dataclass
 from repro_env.image.store import Store
 from repro_env.lock.model import DebianRoot, Lock
 

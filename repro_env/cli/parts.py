@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from repro_env.build.code import CodeFile, find_code
 from repro_env.build.images import Order, local_wheels, warn_of_code
@@ -15,6 +14,7 @@ from repro_env.cli.project import Workspace
 from repro_env.edges.files import write_atomically
 from repro_env.edges.report import Reporter
 from repro_env.errors import LockError
+from repro_env.frozen import dataclass
 from repro_env.image.store import Store
 from repro_env.lock.dump import dump_lock
 from repro_env.lock.model import Lock, LockedStep, Wheel

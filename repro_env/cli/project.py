@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ from repro_env.config.model import Project, Step
 from repro_env.config.read import read_project
 from repro_env.edges.files import os_errors
 from repro_env.errors import ConfigError, LockError
+from repro_env.frozen import dataclass
 from repro_env.lock.model import Lock
 from repro_env.lock.request import request_digests, request_files
 from repro_env.values import Digest

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from repro_env.cli.inputs import Inputs, as_left
 from repro_env.cli.project import LOCK_FILE, PROJECT_FILE
 from repro_env.edges import process
 from repro_env.edges.files import os_errors, write_atomically
+from repro_env.frozen import dataclass
 from repro_env.image.store import Store
 from repro_env.lock.model import Lock
 from repro_env.lock.places import IMAGE_ROOTS, expand, input_place, output_place

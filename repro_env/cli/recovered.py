@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from repro_env.cli.inputs import Inputs, Verifier, Watched, as_output
@@ -15,6 +15,7 @@ from repro_env.data.inputs import LOCAL, DataInputs
 from repro_env.data.measure import Measured, measure
 from repro_env.edges.report import Reporter
 from repro_env.errors import StoreError, VerificationError
+from repro_env.frozen import dataclass
 from repro_env.lock.model import Lock, LockedStep
 from repro_env.record.model import RecordedInput, RecordedOutput, RunRecord
 from repro_env.record.restore import RestoreError

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 
 from repro_env import __version__
@@ -18,6 +18,7 @@ from repro_env.config.comparison import Comparison
 from repro_env.edges.files import os_errors
 from repro_env.edges.report import Reporter
 from repro_env.errors import RuntimeUnavailableError, VerificationError
+from repro_env.frozen import dataclass
 from repro_env.image.store import Store
 from repro_env.record.comparison.compare import check_available
 from repro_env.record.model import RecordedOutput, RunRecord

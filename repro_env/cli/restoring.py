@@ -7,13 +7,13 @@ import fcntl
 import os
 import secrets
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from repro_env.cli.project import LOCK_FILE, PROJECT_FILE, PYPROJECT, Workspace, fresh_lock, open_workspace
 from repro_env.edges import files, process
 from repro_env.edges.report import Reporter
 from repro_env.errors import LockError
+from repro_env.frozen import dataclass
 from repro_env.lock.diff import diff, diff_lines
 from repro_env.lock.model import Lock
 from repro_env.lock.parse import parse_lock

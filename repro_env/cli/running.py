@@ -6,7 +6,7 @@ import contextlib
 import os
 import secrets
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -22,6 +22,7 @@ from repro_env.cli.tracking import Tracker, tracked
 from repro_env.config.exports import Exports
 from repro_env.edges import files
 from repro_env.edges.report import Reporter
+from repro_env.frozen import dataclass
 from repro_env.image.oci import read_image
 from repro_env.image.store import Store
 from repro_env.lock.model import Lock, LockedStep, Wheel

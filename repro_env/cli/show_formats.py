@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from repro_env.cli.history import paint
+from repro_env.frozen import dataclass
 from repro_env.lock.model import Lock
 from repro_env.lock.parse import parse_lock
 from repro_env.record.lineage import Lineage

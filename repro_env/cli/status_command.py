@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
 
 import click
@@ -17,6 +17,7 @@ from repro_env.cli.inputs import Verifier
 from repro_env.cli.project import LOCK_FILE, Workspace, open_workspace, read_lock, store_root
 from repro_env.edges.report import Silent
 from repro_env.errors import BuildError, LockError
+from repro_env.frozen import dataclass
 from repro_env.image.store import Store
 from repro_env.lock.drift import Drift
 from repro_env.lock.model import Lock, LockedData, LockedStep

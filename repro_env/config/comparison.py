@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from repro_env.config.problems import did_you_mean
+from repro_env.frozen import dataclass
 
 EXACT = "exact"
 

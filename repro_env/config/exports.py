@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from repro_env.config import checks
 from repro_env.config.table import Table
+from repro_env.frozen import dataclass
 from repro_env.values import check_identifier
 
 _OPENLINEAGE = 'add url = "https://HOST" of a service, or file = "lineage.jsonl"'

@@ -8,7 +8,7 @@ from dataclasses import field
 from typing import List, Union
 
 from repro_env.config.versions import VersionRange
-from repro_env.portable import dataclass
+from repro_env.frozen import dataclass
 from repro_env.sizes import format_size, parse_size
 
 ARCHITECTURES = ("x86_64", "aarch64")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from repro_env.config.exports import Exports
 from repro_env.config.machine import GpuRequest, HostRequest
+from repro_env.frozen import dataclass
 from repro_env.values import Platform, PythonVersion
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from repro_env.config import checks
 from repro_env.config.comparison import EXACT, canonical_comparison
 from repro_env.config.table import Table
+from repro_env.frozen import dataclass
 from repro_env.values import check_identifier
 
 _KEYS = ("path", "compare", "keep")

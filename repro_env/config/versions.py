@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Tuple
 
-from repro_env.portable import dataclass
+from repro_env.frozen import dataclass
 
 if TYPE_CHECKING:
     from typing import Self

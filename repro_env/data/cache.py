@@ -16,13 +16,13 @@ import contextlib
 import hashlib
 import json
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from repro_env.data.tree import DIGEST_SIZE, RECORD, Tree
 from repro_env.edges.files import write_atomically
 from repro_env.errors import StoreError
+from repro_env.frozen import dataclass
 from repro_env.values import Digest
 
 _FIRST_LINE = b"repro stat cache 1\n"

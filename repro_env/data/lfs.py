@@ -9,10 +9,10 @@ import contextlib
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from repro_env.data.tree import RECORD, Tree, is_file
+from repro_env.frozen import dataclass
 from repro_env.values import Digest
 
 _POINTER = re.compile(

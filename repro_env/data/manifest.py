@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
+from repro_env.frozen import dataclass
 from repro_env.values import Digest
 
 FIRST_LINE = b"repro data manifest 1\n"

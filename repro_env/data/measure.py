@@ -7,7 +7,6 @@ import os
 import posixpath
 import stat
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 from repro_env.data.cache import Remembered, StatCache
@@ -17,6 +16,7 @@ from repro_env.data.tree import RECORD, Scan, Tree, changed, is_file, listed, sc
 from repro_env.edges.files import os_errors, write_atomically
 from repro_env.edges.report import Reporter, Silent
 from repro_env.errors import StoreError, VerificationError
+from repro_env.frozen import dataclass
 from repro_env.lock.model import LockedData
 from repro_env.values import Digest
 

@@ -13,7 +13,6 @@ import os
 import secrets
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from repro_env.data.listing import content_digest
@@ -22,6 +21,7 @@ from repro_env.data.measure import Measured, measure
 from repro_env.edges import files
 from repro_env.edges.report import Reporter
 from repro_env.errors import IntegrityError, UsageError
+from repro_env.frozen import dataclass
 from repro_env.image.store import Store
 
 LINK_VARIABLE = "REPRO_DATA_LINK"

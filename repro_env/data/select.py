@@ -12,7 +12,8 @@ import json
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from repro_env.frozen import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

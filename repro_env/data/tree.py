@@ -11,12 +11,12 @@ import os
 import stat
 import struct
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 from repro_env.data import manifest
 from repro_env.data.select import EVERYTHING, Selection
 from repro_env.edges.files import os_errors
 from repro_env.errors import StoreError, VerificationError
+from repro_env.frozen import dataclass
 
 RECORD = struct.Struct("<qqqQI")
 """Of one file: size, mtime and ctime in nanoseconds, inode, mode. A change of content changes at least the ctime, which

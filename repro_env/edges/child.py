@@ -14,13 +14,13 @@ import signal
 import subprocess
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
 from typing import BinaryIO
 
 from repro_env.edges import files
 from repro_env.errors import ToolError
+from repro_env.frozen import dataclass
 
 FORWARDED = (
     signal.SIGINT,

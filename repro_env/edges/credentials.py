@@ -11,9 +11,10 @@ import netrc
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import SplitResult, unquote, urlsplit
+
+from repro_env.frozen import dataclass
 
 _PORTS = {"http": 80, "https": 443}
 

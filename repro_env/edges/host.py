@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from repro_env.portable import dataclass
+from repro_env.frozen import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

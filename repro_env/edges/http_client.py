@@ -7,7 +7,6 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import SplitResult, urljoin, urlsplit
@@ -26,6 +25,7 @@ from repro_env.edges.http_errors import (
 )
 from repro_env.edges.http_files import open_file
 from repro_env.errors import FetchError
+from repro_env.frozen import dataclass
 from repro_env.values import strip_credentials
 
 if TYPE_CHECKING:

@@ -9,11 +9,11 @@ import subprocess
 import tempfile
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from repro_env.errors import ToolError
+from repro_env.frozen import dataclass
 
 _TAIL_LINES = 40
 

@@ -11,7 +11,6 @@ import os
 import stat
 import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -20,6 +19,7 @@ from isal import isal_zlib
 
 from repro_env.edges.files import os_errors
 from repro_env.errors import IntegrityError
+from repro_env.frozen import dataclass
 from repro_env.image.inflate import Inflater
 
 _LOCAL_HEADER_SIZE = 30

@@ -10,9 +10,10 @@ import posixpath
 import re
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from typing import Any, BinaryIO
 
+from repro_env.frozen import dataclass
 from repro_env.image.cuda_compat import is_compat, newest_compat, read_compat
 from repro_env.image.store import Store
 from repro_env.lock.cuda import CudaCompat

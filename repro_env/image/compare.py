@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from repro_env.errors import IntegrityError
+from repro_env.frozen import dataclass
 from repro_env.image.compare_layers import Blob, compare_layers
 from repro_env.image.difference import Difference
 from repro_env.image.store import Store

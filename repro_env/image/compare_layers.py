@@ -10,13 +10,14 @@ import contextlib
 import hashlib
 import tarfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import zip_longest
 from pathlib import Path
 from typing import IO, BinaryIO
 
 from repro_env.edges.files import os_errors
 from repro_env.errors import IntegrityError
+from repro_env.frozen import dataclass
 from repro_env.image.base import oci_media_type
 from repro_env.image.decompress import DAMAGES, decompressed
 from repro_env.image.difference import Difference

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import BinaryIO, Protocol
 
 from isal import isal_zlib
 
 from repro_env.errors import IntegrityError
+from repro_env.frozen import dataclass
 from repro_env.image import deflate, tar
 from repro_env.image.batches import Batches
 from repro_env.image.inflate import Inflater

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
+from repro_env.frozen import dataclass
 from repro_env.image import tar
 from repro_env.image.elf import MAGIC, Elf, ElfSink, MalformedElfError
 from repro_env.image.store import Store

@@ -8,10 +8,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 
 from repro_env.errors import IntegrityError, StoreError
+from repro_env.frozen import dataclass
 from repro_env.image.layer import Layer
 from repro_env.image.store import Store, canonical_json
 from repro_env.values import Digest, Platform

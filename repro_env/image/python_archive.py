@@ -21,7 +21,6 @@ import tarfile
 import tempfile
 import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, BinaryIO, cast
 
@@ -29,6 +28,7 @@ from isal import igzip, isal_zlib
 
 from repro_env.edges.files import os_errors
 from repro_env.errors import IntegrityError
+from repro_env.frozen import dataclass
 from repro_env.image import tar
 from repro_env.image.layer import Layer, LayerWriter
 from repro_env.image.layer_memory import recall_layer, remember_layer

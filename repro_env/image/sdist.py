@@ -8,11 +8,11 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from repro_env.errors import IntegrityError
+from repro_env.frozen import dataclass
 
 _LARGEST_DOCUMENT = 4 << 20
 _LARGEST = 8 << 30

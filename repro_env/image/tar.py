@@ -9,7 +9,8 @@ Source: POSIX.1-2017, pax, "ustar Interchange Format" and "pax Extended Header".
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from repro_env.frozen import dataclass
 
 BLOCK = 512
 END_OF_ARCHIVE = bytes(2 * BLOCK)

@@ -14,11 +14,11 @@ import hashlib
 import io
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
 from repro_env.errors import IntegrityError
+from repro_env.frozen import dataclass
 from repro_env.image.archive import Archive, Member
 from repro_env.lock.places import ENVIRONMENT
 from repro_env.values import PythonVersion, normalise_name

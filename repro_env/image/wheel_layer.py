@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from repro_env.errors import BuildError, IntegrityError
+from repro_env.frozen import dataclass
 from repro_env.image import tar
 from repro_env.image.archive import Archive
 from repro_env.image.gpu import GpuObserver

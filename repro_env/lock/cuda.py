@@ -10,8 +10,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 
 from repro_env.config.versions import version
+from repro_env.frozen import dataclass
 from repro_env.lock.cuda_drivers import floor_of, shipped_with, short
-from repro_env.portable import dataclass
 
 _RUNTIME = re.compile(r"(?:nvidia-cuda-runtime(?:-cu\d+)?|cuda-toolkit)\Z")
 _LOCAL = re.compile(r"[^+]+\+(?:.*[^a-z])?cu(\d{2})(\d)(?!\d)")  # 2.7.0+cu128, 2.1.2+pt26cu124

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TypeVar
 
+from repro_env.frozen import dataclass
 from repro_env.lock.cuda import compat_words, cuda_words
 from repro_env.lock.machine import settings
 from repro_env.lock.model import (

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 from repro_env.config.model import Base, ImageBase, Project, Step
+from repro_env.frozen import dataclass
 from repro_env.lock.data import data_change
 from repro_env.lock.determinism import SETTINGS
 from repro_env.lock.model import DebianRoot, Environment, Lock, LockedBase, LockedStep

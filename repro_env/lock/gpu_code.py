@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from repro_env.config.lines import KeyPath
+from repro_env.frozen import dataclass
 from repro_env.lock import toml_text as toml
 from repro_env.lock.fields import Fields
 from repro_env.values import Digest

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from urllib.parse import unquote
 
 from repro_env.config.machine import GpuRequest, HostRequest
+from repro_env.frozen import dataclass
 from repro_env.lock.bases import DebianPackage, DebianRoot, DebianSource, ImageLayer, ImageRoot, LockedBase, Root
 from repro_env.lock.cuda import CudaFacts
 from repro_env.lock.gpu_code import GpuCode

@@ -12,10 +12,10 @@ A runtime without an image (venv) uses other roots with the same shape below the
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from repro_env.config.placeholders import input_variable, placeholders, substitute, variable
+from repro_env.frozen import dataclass
 
 __all__ = [
     "ENVIRONMENT",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from repro_env.config.document import DocumentError, read_document
@@ -12,6 +12,7 @@ from repro_env.config.lines import KeyPath
 from repro_env.config.model import Project, PythonRequest, Step
 from repro_env.config.problems import Problems
 from repro_env.errors import ConfigError, Problem
+from repro_env.frozen import dataclass
 from repro_env.lock.groups import group_dependencies
 from repro_env.lock.requirements import nested_files
 from repro_env.lock.script import script_header

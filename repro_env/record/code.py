@@ -9,12 +9,12 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from repro_env.edges import process
 from repro_env.edges.files import os_errors
 from repro_env.errors import ToolError
+from repro_env.frozen import dataclass
 from repro_env.record.git import DIFF, Run
 from repro_env.record.model import GitState
 from repro_env.values import Digest

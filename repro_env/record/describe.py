@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import tzinfo
 
+from repro_env.frozen import dataclass
 from repro_env.record.model import GitState, Machine, RecordedGpu, RecordedInput, RecordedOutput, RunRecord
 from repro_env.record.words import content, duration, ended, marks, moment, seconds_of
 from repro_env.values import Digest, format_size

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
+from repro_env.frozen import dataclass
 from repro_env.lock.model import Lock, LockedStep
 from repro_env.record.model import RecordedInput, RecordedOutput, RunRecord
 from repro_env.values import Digest

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 
+from repro_env.frozen import dataclass
 from repro_env.record.causes import own_causes
 from repro_env.record.code import CodeChange
 from repro_env.record.difference import Content, Difference, Evidence, Files

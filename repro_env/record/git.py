@@ -11,7 +11,7 @@ import re
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit, urlunsplit
@@ -19,6 +19,7 @@ from urllib.parse import urlsplit, urlunsplit
 from repro_env.edges import process
 from repro_env.edges.files import os_errors
 from repro_env.errors import ToolError
+from repro_env.frozen import dataclass
 from repro_env.record.model import GitState
 from repro_env.values import Digest, format_size, strip_credentials
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
+from repro_env.frozen import dataclass
 from repro_env.record.model import RecordedInput, RunRecord
 from repro_env.values import Digest
 

@@ -7,9 +7,10 @@ of an environment variable but of those that `repro.toml` declares, no host or u
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 
+from repro_env.frozen import dataclass
 from repro_env.values import Digest
 
 STATUSES = ("started", "succeeded", "failed", "interrupted")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from repro_env.config.comparison import EXACT, Comparison
+from repro_env.frozen import dataclass
 from repro_env.record.comparison.base import Verdict
 from repro_env.record.comparison.compare import RunCommand, compare
 from repro_env.record.model import Machine, RecordedOutput, RunRecord

@@ -13,13 +13,14 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from repro_env.edges.files import os_errors, write_atomically
 from repro_env.errors import StoreError, UsageError
+from repro_env.frozen import dataclass
 from repro_env.record.model import RecordedLog, RunRecord
 from repro_env.record.read_statement import from_statement
 from repro_env.record.statement import to_statement

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from datetime import datetime
 
+from repro_env.frozen import dataclass
 from repro_env.record.model import RunRecord
 from repro_env.values import Digest
 

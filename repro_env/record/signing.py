@@ -9,12 +9,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from repro_env.edges.files import os_errors, write_atomically
 from repro_env.errors import IntegrityError, ToolError, UsageError
+from repro_env.frozen import dataclass
 from repro_env.record.model import RunRecord
 from repro_env.record.runs import RECORD
 from repro_env.values import Digest

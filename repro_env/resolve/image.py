@@ -6,12 +6,13 @@ import contextlib
 import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, BinaryIO, cast
 
 from repro_env.config.model import ImageBase
 from repro_env.edges.report import Reporter, Task
 from repro_env.errors import BuildError, IntegrityError, ResolutionError
+from repro_env.frozen import dataclass
 from repro_env.image.base import oci_media_type
 from repro_env.image.base_facts import ImageFacts, LayerFacts, image_facts, read_facts, recall_facts, remember_facts
 from repro_env.image.decompress import DAMAGES, Hashing, decompressed

@@ -13,7 +13,6 @@ import re
 import tarfile
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -24,6 +23,7 @@ from repro_env.edges.indexes import configured_text
 from repro_env.edges.python_releases import path_in_releases, python_mirror, release_urls
 from repro_env.edges.uv import uv_program
 from repro_env.errors import FetchError, IntegrityError, ResolutionError, ToolError
+from repro_env.frozen import dataclass
 from repro_env.image.store import Store
 from repro_env.lock.model import Interpreter
 from repro_env.resolve.python.complete import SizedHttp

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from repro_env.config.model import Base, Project, Step
 from repro_env.config.versions import VersionRange
 from repro_env.edges.pool import thread_pool
 from repro_env.errors import ResolutionError
+from repro_env.frozen import dataclass
 from repro_env.lock.cuda import cuda_facts
 from repro_env.lock.drift import locked_step, stale_requests
 from repro_env.lock.gpu_code import gpu_code_of

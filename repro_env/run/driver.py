@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
+from repro_env.frozen import dataclass
 from repro_env.run.gpus import LIBRARIES, PROGRAMS, GpuGrant, Node, Passing, selection
 from repro_env.run.mounts import Mount
 

@@ -13,13 +13,13 @@ import secrets
 import shutil
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from repro_env.edges import files
 from repro_env.edges.child import Ended
 from repro_env.errors import ReproError
+from repro_env.frozen import dataclass
 from repro_env.run.plan import RunPlan
 from repro_env.run.runtimes.base import Runtime
 

@@ -7,9 +7,10 @@ own words. Both are plain values: what the machine has is read in `run.driver` a
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
+from repro_env.frozen import dataclass
 from repro_env.run.mounts import Mount
 
 CAPABILITIES = frozenset({"compute", "utility"})

@@ -7,9 +7,10 @@ own words. Nothing of the caller's environment gets in.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
+from repro_env.frozen import dataclass
 from repro_env.lock import places
 from repro_env.lock.model import Environment, LockedStep
 from repro_env.run.gpus import NOTHING, Passing, with_paths

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from repro_env.portable import dataclass
+from repro_env.frozen import dataclass
 from repro_env.verify.door import Door, count, flag, indices, items, texts
 
 if TYPE_CHECKING:

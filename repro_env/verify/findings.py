@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any, Literal
 
-from repro_env.portable import dataclass
+from repro_env.frozen import dataclass
 
 Status = Literal["ok", "mismatch", "unknown"]
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
+
+from repro_env.frozen import dataclass
 
 _INTERVAL = 1.0
 """Seconds between two samples. A sample takes NVML less than a millisecond a GPU, and what it tells of utilisation is

@@ -16,8 +16,8 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Tuple
 
 from repro_env.config.versions import version
+from repro_env.frozen import dataclass
 from repro_env.lock.cuda_drivers import PTX, served, shipped_with, short, translates
-from repro_env.portable import dataclass
 from repro_env.verify.door import Door
 from repro_env.verify.facts import Facts, Gpu
 from repro_env.verify.findings import Finding, met, not_met, unknown

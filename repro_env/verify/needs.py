@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from repro_env.config.machine import GpuRequest, HostRequest
 from repro_env.config.versions import VersionRange
+from repro_env.frozen import dataclass
 from repro_env.lock.cuda import CudaCompat, CudaFacts, CudaLibrary
-from repro_env.portable import dataclass
 from repro_env.verify.cuda_check import is_bridged
 from repro_env.verify.door import Door, count, flag, indices, items
 from repro_env.verify.facts import Facts

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from repro_env.edges.host import read_text
-from repro_env.portable import dataclass
+from repro_env.frozen import dataclass
 from repro_env.verify.facts import Gpu
 
 _Value = TypeVar("_Value")

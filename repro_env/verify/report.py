@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
-from repro_env.portable import dataclass
+from repro_env.frozen import dataclass
 from repro_env.verify.facts import Facts
 from repro_env.verify.findings import Finding, paragraph
 from repro_env.verify.needs import Needs

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping
 from typing import Tuple
 
 from repro_env.config.versions import version
+from repro_env.frozen import dataclass
 from repro_env.lock.cuda_drivers import shipped_with
-from repro_env.portable import dataclass
 from repro_env.verify.facts import Facts, Gpu
 from repro_env.verify.findings import Finding, met, not_met, unknown
 

@@ -16,23 +16,23 @@ ROOT = Path(repro_env.__file__).parent
 # A room may import itself and the rooms named here. What stands in one line of the design is a sibling of the others
 # and imports none of them; `cli` sees everything; `edges` is imported for its protocols and helpers.
 ALLOWED = {
-    "portable": set[str](),
+    "frozen": set[str](),
     "sizes": set[str](),
-    "values": {"sizes"},
-    "errors": set[str](),
-    "config": {"values", "errors", "sizes", "portable"},
-    "lock": {"config", "values", "errors", "sizes", "portable"},
-    "edges": {"values", "errors", "sizes", "portable"},
-    "verify": {"lock", "config", "values", "errors", "sizes", "portable", "edges"},
-    "image": {"lock", "config", "values", "errors", "sizes", "edges"},
+    "values": {"sizes", "frozen"},
+    "errors": {"frozen"},
+    "config": {"values", "errors", "sizes", "frozen"},
+    "lock": {"config", "values", "errors", "sizes", "frozen"},
+    "edges": {"values", "errors", "sizes", "frozen"},
+    "verify": {"lock", "config", "values", "errors", "sizes", "frozen", "edges"},
+    "image": {"lock", "config", "values", "errors", "sizes", "frozen", "edges"},
     **{
-        room: {"image", "lock", "config", "values", "errors", "sizes", "edges"}
+        room: {"image", "lock", "config", "values", "errors", "sizes", "frozen", "edges"}
         for room in ("run", "record", "resolve", "data")
     },
     # Step images carry what verifies them, and their slice of the lock.
-    "build": {"verify", "image", "lock", "config", "values", "errors", "sizes", "edges"},
+    "build": {"verify", "image", "lock", "config", "values", "errors", "sizes", "frozen", "edges"},
 }
-PURE = {"config", "lock", "values", "errors", "sizes", "portable"}
+PURE = {"config", "lock", "values", "errors", "sizes", "frozen"}
 EVERYTHING = {"cli", "__main__"}
 
 # What reads a clock, the environment, the file system, chance, the network or another process.

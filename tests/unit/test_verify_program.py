@@ -154,9 +154,9 @@ def test_annotations_may_be_of_any_python() -> None:
 def test_its_data_classes_are_such_without_what_newer_pythons_have(name: str) -> None:
     tree = ast.parse((PACKAGE / name).read_text())
     for node in ast.walk(tree):
-        assert not (isinstance(node, ast.ImportFrom) and node.module == "dataclasses" and name != "portable.py") or all(
+        assert not (isinstance(node, ast.ImportFrom) and node.module == "dataclasses" and name != "frozen.py") or all(
             alias.name != "dataclass" for alias in node.names
-        ), "take it from repro_env.portable"
+        ), "take it from repro_env.frozen"
         if isinstance(node, ast.ClassDef) and any("dataclass" in ast.unparse(one) for one in node.decorator_list):
             given = [field.value is not None for field in node.body if isinstance(field, ast.AnnAssign)]
             assert given == sorted(given), f"{node.name}: without kw_only, fields with defaults come last"

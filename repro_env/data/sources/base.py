@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Protocol
 
@@ -26,6 +26,7 @@ from repro_env.config.model import Data
 from repro_env.edges.http import Body
 from repro_env.edges.http_client import Limits
 from repro_env.edges.report import Reporter
+from repro_env.frozen import dataclass
 from repro_env.lock.model import LockedData
 from repro_env.values import Digest
 

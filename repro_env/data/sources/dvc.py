@@ -16,7 +16,6 @@ import os
 import posixpath
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from repro_env.edges.files import os_errors
 from repro_env.edges.http import Body, NotFoundError
 from repro_env.edges.http_files import FileBody
 from repro_env.errors import ConfigError, FetchError, ToolError, VerificationError
+from repro_env.frozen import dataclass
 
 _MD5 = re.compile(r"[0-9a-f]{32}(?:\.dir)?\Z")
 _FETCHING = 24 * 3600.0

@@ -14,7 +14,6 @@ import os
 import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 from urllib.parse import unquote, urlsplit
@@ -26,6 +25,7 @@ from repro_env.edges import files, process
 from repro_env.edges.http import Body, NotFoundError
 from repro_env.edges.report import Reporter
 from repro_env.errors import ConfigError, FetchError, ToolError
+from repro_env.frozen import dataclass
 
 _COMMIT = re.compile(r"[0-9a-f]{40}\Z")
 _FETCHING = 3600.0

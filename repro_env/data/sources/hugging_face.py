@@ -12,7 +12,6 @@ import contextlib
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urljoin, urlsplit
@@ -24,6 +23,7 @@ from repro_env.edges.http import Body, NotFoundError
 from repro_env.edges.http_client import Answer, HttpClient
 from repro_env.edges.http_errors import status_failure
 from repro_env.errors import ConfigError, FetchError
+from repro_env.frozen import dataclass
 from repro_env.values import Digest, strip_credentials
 
 _ENDPOINT = "https://huggingface.co"

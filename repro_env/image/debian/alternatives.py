@@ -13,8 +13,9 @@ import re
 import shlex
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from repro_env.frozen import dataclass
 from repro_env.image.debian.deb import Deb
 from repro_env.image.debian.tree import Tree
 

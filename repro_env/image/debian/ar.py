@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
+
+from repro_env.frozen import dataclass
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer  # the type checker's own; `collections.abc` has it from Python 3.12

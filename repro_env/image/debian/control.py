@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+from repro_env.frozen import dataclass
 from repro_env.image.debian.version import satisfies, version_key
 
 

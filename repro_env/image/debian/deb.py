@@ -10,12 +10,12 @@ import os
 import tarfile
 import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, BinaryIO, cast
 
 from repro_env.edges.files import os_errors
 from repro_env.errors import BuildError, IntegrityError
+from repro_env.frozen import dataclass
 from repro_env.image.debian import ar
 from repro_env.image.debian.control import Group, parse_relations, parse_stanza
 from repro_env.image.debian.spool import CHUNK, Span, Spools

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from repro_env.frozen import dataclass
 
 _SEQUENCE, _SET, _VERSION = 0x30, 0x31, 0xA0
 _UTF8 = 0x0C

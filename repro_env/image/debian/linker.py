@@ -12,8 +12,8 @@ import fnmatch
 import re
 import struct
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
+from repro_env.frozen import dataclass
 from repro_env.image.debian.deb import Deb
 from repro_env.image.debian.tree import Node, Tree
 from repro_env.image.elf import MACHINES, Elf, MalformedElfError, read_elf

@@ -12,9 +12,10 @@ import os
 import queue
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Self
+
+from repro_env.frozen import dataclass
 
 CHUNK = 1 << 20
 

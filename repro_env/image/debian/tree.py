@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 
 from repro_env.errors import BuildError, IntegrityError
+from repro_env.frozen import dataclass
 from repro_env.image.debian.deb import Deb, Member
 from repro_env.image.debian.spool import Span
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from repro_env.frozen import dataclass
 
 EXECUTABLE, SHARED = 2, 3
 LOAD, DYNAMIC, INTERPRETER = 1, 2, 3

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from repro_env.frozen import dataclass
 from repro_env.image.elf.layout import DYNAMIC, EXECUTABLE, INTERPRETER, LAYOUTS, LOAD, SHARED, Layout, Segment
 
 MAGIC = b"\x7fELF"

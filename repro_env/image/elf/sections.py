@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from repro_env.frozen import dataclass
 from repro_env.image.elf.layout import EXECUTABLE, SHARED
 from repro_env.image.elf.reader import MAGIC, MalformedElfError, Range, Read
 

@@ -5,11 +5,11 @@ Source: OCI distribution specification 1.1, "Pull" and "Push".
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from urllib.parse import quote, urlencode, urljoin
 
 from repro_env.edges.http_client import Answer, HttpClient
 from repro_env.errors import FetchError, IntegrityError
+from repro_env.frozen import dataclass
 from repro_env.image.registry.errors import refusal
 from repro_env.values import Digest, ImageReference, format_size
 

@@ -11,11 +11,12 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from repro_env.edges.pool import thread_pool
 from repro_env.edges.report import Reporter, Task
+from repro_env.frozen import dataclass
 from repro_env.image.oci import MANIFEST_TYPE, descriptor, index_document
 from repro_env.image.registry.client import OCI_INDEX, Repository
 from repro_env.image.registry.registries import Registries

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import importlib
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Protocol
 
 from repro_env.errors import ReproError
+from repro_env.frozen import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from repro_env.config.comparison import Comparison
 from repro_env.edges.files import os_errors
+from repro_env.frozen import dataclass
 from repro_env.record.comparison.base import Comparator, ComparisonError, UnreadableError, Verdict
 from repro_env.record.comparison.exact import Exact
 

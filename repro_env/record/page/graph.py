@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 
+from repro_env.frozen import dataclass
 from repro_env.record.lineage import Lineage
 from repro_env.record.model import RecordedInput, RecordedOutput, RunRecord
 from repro_env.record.words import content, duration, ended, seconds_of

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from bisect import bisect_right, insort
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import accumulate, pairwise
+
+from repro_env.frozen import dataclass
 
 _SWEEPS = 8
 _BEND = 0.15  # what an edge takes of the room of a node

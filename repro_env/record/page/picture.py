@@ -7,9 +7,9 @@ Source: https://www.w3.org/TR/SVG2/
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from itertools import pairwise
 
+from repro_env.frozen import dataclass
 from repro_env.record.lineage import Lineage
 from repro_env.record.page.graph import Graph, Node, graph
 from repro_env.record.page.layout import Layout, arrange

@@ -10,9 +10,9 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 from repro_env.errors import IntegrityError
+from repro_env.frozen import dataclass
 from repro_env.image.store import Store
 from repro_env.lock.model import DebianRoot
 from repro_env.resolve.debian.archive import COMPONENT, Archive, suites_of

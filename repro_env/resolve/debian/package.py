@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+from repro_env.frozen import dataclass
 from repro_env.image.debian.control import Group, Relation, parse_relations
 from repro_env.image.debian.version import version_key
 

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import email.utils
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from importlib import resources
 from typing import Any
 
 from repro_env.errors import IntegrityError
+from repro_env.frozen import dataclass
 from repro_env.image.debian.control import parse_stanza
 from repro_env.values import Digest
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 from repro_env.config.model import DebianBase
 from repro_env.edges.http import Http
 from repro_env.edges.report import Reporter
 from repro_env.errors import ResolutionError
+from repro_env.frozen import dataclass
 from repro_env.image.debian.control import Group, Relation
 from repro_env.image.debian.version import upstream_version
 from repro_env.image.store import Store

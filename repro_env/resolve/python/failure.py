@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from repro_env.errors import FetchError, ReproError, ResolutionError
+from repro_env.frozen import dataclass
 from repro_env.resolve.python.pylock import NoWheelError
 from repro_env.resolve.python.render import SCRIPT_PROJECT, STEP_PROJECT
 from repro_env.resolve.python.request import StepRequest

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
@@ -12,6 +11,7 @@ from urllib.parse import quote, unquote, urlsplit
 from packaging.tags import Tag
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
+from repro_env.frozen import dataclass
 from repro_env.values import Digest, normalise_name
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -19,6 +18,7 @@ from urllib.parse import quote
 
 import tomlkit
 
+from repro_env.frozen import dataclass
 from repro_env.lock.model import SourcePackage, Wheel
 from repro_env.lock.sources import PYPROJECT, UV_CONFIG
 from repro_env.resolve.python.request import StepRequest

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from repro_env.frozen import dataclass
 from repro_env.lock.model import LocalPackage, SourcePackage, Wheel
 from repro_env.lock.sources import PythonInputs
 from repro_env.values import Platform, PythonVersion

@@ -6,7 +6,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
@@ -18,6 +18,7 @@ from repro_env.edges.pool import thread_pool
 from repro_env.edges.report import Reporter, Task
 from repro_env.edges.uv import uv_program
 from repro_env.errors import FetchError, ReproError, ResolutionError, ToolError
+from repro_env.frozen import dataclass
 from repro_env.image.sdist import pyproject_of
 from repro_env.image.store import Store
 from repro_env.lock.local import build_requires, declared, metadata_digest

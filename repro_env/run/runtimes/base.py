@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Protocol
 
 from repro_env.edges.child import Ended
+from repro_env.frozen import dataclass
 from repro_env.lock.places import Roots
 from repro_env.run.gpus import GpuGrant, Passing
 from repro_env.run.plan import RunPlan

@@ -12,7 +12,6 @@ import platform
 import secrets
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from repro_env.edges import child, files, process
@@ -20,6 +19,7 @@ from repro_env.edges.child import Ended
 from repro_env.edges.report import Reporter
 from repro_env.edges.uv import uv_program
 from repro_env.errors import RuntimeUnavailableError, StoreError, ToolError
+from repro_env.frozen import dataclass
 from repro_env.image.seal import is_intact, seal
 from repro_env.image.store import Store
 from repro_env.lock.model import Wheel
