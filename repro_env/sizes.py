@@ -25,3 +25,12 @@ def format_size(count: int) -> str:
             return f"{count} B" if unit == "B" else f"{size:.1f} {unit}"
         size /= 1024
     return f"{size:.1f} TiB"
+
+
+def format_asked(count: int) -> str:
+    """Return bytes that somebody asked for as they may have written them: `40.0 GiB`, `40 GB (37.3 GiB)`."""
+    size = format_size(count)
+    if count % _UNITS["MiB"] == 0:
+        return size
+    decimal = next((unit for unit in ("TB", "GB", "MB") if count % _UNITS[unit] == 0), "")
+    return f"{count // _UNITS[decimal]} {decimal} ({size})" if decimal else size

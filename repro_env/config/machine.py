@@ -15,6 +15,12 @@ ARCHITECTURES = ("x86_64", "aarch64")
 CPU_LEVELS = ("x86-64-v1", "x86-64-v2", "x86-64-v3", "x86-64-v4")
 """The microarchitecture levels of the x86-64 psABI. Source: https://gitlab.com/x86-psABIs/x86-64-ABI"""
 
+SIZES = frozenset({"memory", "disk", "shm"})
+"""The keys of both tables whose numbers are bytes."""
+
+_NEWEST = 30
+"""A major version that no compute capability has: 70 was meant to be 7.0."""
+
 _MIG = re.compile(r"[1-9]g\.([1-9]\d{0,3})gb(?:\+[a-z.]+)?\Z")
 _MOST = 10**6
 
@@ -137,6 +143,10 @@ def _words(text: str) -> list[str]:
 
 def gpu_contradictions(gpu: GpuRequest) -> Iterator[tuple[str, str]]:
     """Yield what no machine can have at once, as a key and why."""
+    for clause in gpu.compute_capability.clauses:
+        number, *more = clause.text.split(".")
+        if int(number) >= _NEWEST and not more and clause.operator not in {"<", "<=", "!="}:
+            yield "compute-capability", f"there is no {number}: sm_{number} is {int(number) // 10}.{int(number) % 10}"
     for key, asked in (("nvlink", gpu.nvlink), ("peer-access", gpu.peer_access)):
         if asked and gpu.count == 1:
             yield key, "is between GPUs, and count asks for one"

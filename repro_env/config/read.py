@@ -67,7 +67,7 @@ def read_project(text: str, *, file: str, table: tuple[str, ...] = ()) -> Projec
     if not root.has("step"):
         root.problem("step", "missing", "add a table [step.NAME] with base, python and command")
     exports = read_exports(root, name)
-    check_references(bases, data, steps, problems)
+    check_references(platforms, bases, data, steps, problems)
     problems.check()
     order = dependency_order({name: step.upstream for name, step in steps.items()})
     return Project(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import PurePosixPath
 
 from repro_env.config.lines import KeyPath
@@ -10,12 +10,17 @@ from repro_env.config.model import Base, Data, Step
 from repro_env.config.order import CycleError, dependency_order
 from repro_env.config.placeholders import misspelled, placeholders, spell, variable
 from repro_env.config.problems import Problems, did_you_mean
+from repro_env.values import Platform
 
 
 def check_references(
-    bases: Mapping[str, Base], data: Mapping[str, Data], steps: Mapping[str, Step], problems: Problems
+    platforms: Collection[Platform],
+    bases: Mapping[str, Base],
+    data: Mapping[str, Data],
+    steps: Mapping[str, Step],
+    problems: Problems,
 ) -> None:
-    """Note every reference to nothing, every cycle, and every clash of paths or variables.
+    """Note every reference to nothing, every cycle, and every clash of paths, variables or processors.
 
     Where the thing referred to has a problem itself, only that one is told.
     """
@@ -25,6 +30,7 @@ def check_references(
         _check_inputs(step, steps, known, problems)
         _check_command(step, known, problems)
         _check_variables(step, problems)
+        _check_host(step, {platform.machine for platform in platforms}, problems)
     _check_cycles(steps, problems)
     _check_paths(data, steps, problems)
 
@@ -33,6 +39,18 @@ def _check_base(step: Step, bases: Mapping[str, Base], problems: Problems) -> No
     if step.base and step.base not in bases and not problems.within(("base", step.base)):
         hint = did_you_mean(step.base, bases) or "there is no table [base.NAME]"
         problems.add(("step", step.name, "base"), f'unknown base "{step.base}"', hint)
+
+
+def _check_host(step: Step, machines: Collection[str], problems: Problems) -> None:
+    """Note a processor that none of the project's platforms has."""
+    place: KeyPath = ("step", step.name, "host")
+    if step.host is None or problems.within(place):
+        return
+    wanted = {"architecture": step.host.architecture, "cpu": "x86_64" if step.host.cpu else ""}
+    for key, machine in wanted.items():
+        if machine and machine not in machines:
+            why = f"the project's platforms have {' and '.join(sorted(machines))} alone"
+            problems.add((*place, key), why, "add a platform to [project] platforms")
 
 
 def _check_inputs(step: Step, steps: Mapping[str, Step], known: list[str], problems: Problems) -> None:

@@ -6,6 +6,7 @@ from repro_env.config import machine
 from repro_env.config.machine import GpuRequest, HostRequest
 from repro_env.config.versions import VersionRange
 from repro_env.lock.fields import Fields
+from repro_env.sizes import format_asked
 
 
 def read_gpu(step: Fields) -> GpuRequest | None:
@@ -50,12 +51,14 @@ def read_host(step: Fields) -> HostRequest | None:
 def settings(request: GpuRequest | HostRequest | None) -> dict[str, str]:
     """Return what is asked, in words, by key; nothing for no request."""
     values = request.to_dict() if request else {}
-    return {key: _words(value) for key, value in values.items()}
+    return {key: _words(key, value) for key, value in values.items()}
 
 
-def _words(value: object) -> str:
+def _words(key: str, value: object) -> str:
     if isinstance(value, list):
         return ", ".join(value)
+    if isinstance(value, int) and key in machine.SIZES:
+        return format_asked(value)
     return "true" if value is True else str(value)
 
 

@@ -87,6 +87,16 @@ def test_everything_that_can_be_asked() -> None:
     )
 
 
+def test_processors_are_those_of_the_platforms() -> None:
+    both = HEAD.replace('"churn"', '"churn"\nplatforms = ["linux/amd64", "linux/arm64"]')
+    arm = HEAD.replace('"churn"', '"churn"\nplatforms = ["linux/arm64"]')
+    for asked in ("host.architecture = 'aarch64'", "host.cpu = 'x86-64-v3'", "gpu.compute-capability = '<90'"):
+        read_project(both + asked, file="repro.toml")
+    with pytest.raises(ConfigError) as caught:
+        read_project(f"{arm}host.cpu = 'x86-64-v3'", file="repro.toml")
+    assert [problem.key for problem in caught.value.problems] == ["step.train.host.cpu"]
+
+
 def test_an_empty_table_asks_for_one_gpu_and_for_nothing_of_the_host() -> None:
     found = step("[step.train.gpu]\n[step.train.host]\n")
     assert (found.gpu, found.host) == (GpuRequest(count=1), None)
@@ -111,6 +121,8 @@ def test_an_empty_table_asks_for_one_gpu_and_for_nothing_of_the_host() -> None:
             ),
         ),
         ("gpu.compute-capability = '>=9,<8'", 'gpu.compute-capability: no version can be ">=9,<8"'),
+        ("gpu.compute-capability = '>=70'", "gpu.compute-capability: there is no 70: sm_70 is 7.0"),
+        ("gpu.compute-capability = '==103'", "gpu.compute-capability: there is no 103: sm_103 is 10.3"),
         ("gpu.driver = '==550.*,>=560'", 'gpu.driver: no version can be "==550.*,>=560"'),
         ("gpu.mig = '10gb'", 'gpu.mig: expected a MIG profile such as "1g.10gb", found "10gb"'),
         ("gpu.nvlink = true", "gpu.nvlink: is between GPUs, and count asks for one"),
@@ -127,6 +139,7 @@ def test_an_empty_table_asks_for_one_gpu_and_for_nothing_of_the_host() -> None:
             "host = {architecture = 'aarch64', cpu = 'x86-64-v3'}",
             "host.cpu: x86-64-v3 is of x86_64, and architecture is aarch64",
         ),
+        ("host.architecture = 'aarch64'", "host.architecture: the project's platforms have x86_64 alone"),
         ("host = {memory = '1GiB', shm = '2GiB'}", "host.shm: is memory, and more than memory asks for"),
     ],
 )
@@ -183,8 +196,13 @@ def test_another_requirement_makes_the_lock_stale_and_needs_no_new_resolution() 
 
 
 def test_the_difference_in_words() -> None:
-    before, after = locked(WHOLE)[0], locked(WHOLE.replace("count = 2", "count = 4").replace("nvlink = true\n", ""))[0]
-    assert diff_lines(diff(before, after)) == ("step train", "  gpu count: 2 -> 4", "  - gpu nvlink: true")
+    other = WHOLE.replace("count = 2", "count = 4").replace("nvlink = true\n", "").replace("40GiB", "80GB")
+    assert diff_lines(diff(locked(WHOLE)[0], locked(other)[0])) == (
+        "step train",
+        "  gpu count: 2 -> 4",
+        "  gpu memory: 40.0 GiB -> 80 GB (74.5 GiB)",
+        "  - gpu nvlink: true",
+    )
 
 
 clauses = st.tuples(
