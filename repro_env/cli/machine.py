@@ -41,7 +41,7 @@ def saved_machine(file: str) -> Facts:
         data = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
     try:
         return Facts.from_dict(json.loads(data))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         hint = "write one on the machine it is about: repro facts > FILE"
         raise UsageError(f"{file} holds no machine's facts", str(error), hint) from error
 

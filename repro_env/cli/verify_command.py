@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Collection, Mapping, Sequence
+import shutil
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,21 +14,20 @@ import click
 from repro_env.cli.gpus import as_given
 from repro_env.cli.machine import saved_machine, this_machine
 from repro_env.cli.project import fresh_lock, open_workspace
+from repro_env.cli.verify_text import Findings, explanations, table
 from repro_env.errors import VerificationError
 from repro_env.lock.model import Lock, LockedStep
 from repro_env.run.gpus import SELECTION
 from repro_env.verify.checks import check_step
 from repro_env.verify.demand import check_allowed
 from repro_env.verify.facts import Facts
-from repro_env.verify.findings import Finding
-from repro_env.verify.report import findings_document, word
+from repro_env.verify.report import findings_document, refused
+from repro_env.verify.visible import visible
 
 _VERSION = 1
 
-# Without rich, whose import takes longer than everything else here.
-_COLOURS = {"ok": "green", "allowed": "yellow", "mismatch": "red", "unknown": "red"}
-
-Findings = Mapping[str, tuple[Finding, ...]]
+_PIPE = (1000, 24)
+"""The size of what is no terminal: nothing is folded there."""
 
 
 @click.command("verify")
@@ -55,8 +55,10 @@ def command(
     if as_json:
         click.echo(json.dumps(_document(findings, allowed), indent=2))
     else:
-        _show(findings, allowed)
-    if any(_refused(found, allowed) for found in findings.values()):
+        width = shutil.get_terminal_size(_PIPE).columns
+        for line in (*table(findings, allowed, width), *explanations(findings, allowed, width)):
+            click.echo(line)
+    if any(refused(found, allowed) for found in findings.values()):
         context.exit(VerificationError.exit_status)
 
 
@@ -67,49 +69,24 @@ def _findings(lock: Lock, steps: Sequence[LockedStep], machine: str, project: Pa
     found = {}
     for step in steps:
         view = step.gpu is not None, *(step.env.get(name) for name in SELECTION)
-        if saved is None and view not in seen:
-            seen[view] = this_machine(project, step)
-        found[step.name] = check_step(lock, step, as_given(saved or seen[view], step))
+        if view not in seen:
+            seen[view] = this_machine(project, step) if saved is None else _as_seen(saved, step)
+        found[step.name] = check_step(lock, step, as_given(seen[view], step))
     return found
 
 
-def _refused(findings: Collection[Finding], allowed: Collection[str]) -> list[Finding]:
-    return [finding for finding in findings if not finding.is_met and finding.name not in allowed]
+def _as_seen(saved: Facts, step: LockedStep) -> Facts:
+    """Return another machine as a step sees it, whose own environment may hide GPUs."""
+    gpus, hidden = visible(saved.gpus, step.env)
+    return replace(saved, gpus=gpus, hidden=hidden or saved.hidden)
 
 
 def _document(findings: Findings, allowed: Collection[str]) -> dict[str, Any]:
     steps = {
         name: {
-            "ok": not _refused(found, allowed),
+            "ok": not refused(found, allowed),
             "findings": findings_document(found, allowed),
         }
         for name, found in findings.items()
     }
     return {"version": _VERSION, "ok": all(step["ok"] for step in steps.values()), "steps": steps}
-
-
-def _show(findings: Findings, allowed: Collection[str]) -> None:
-    rows = [
-        (name, one.name, word(one, allowed), one.needed, one.found) for name, found in findings.items() for one in found
-    ]
-    titles = ("step", "check", "", "needed", "found")
-    widths = [max(map(len, column)) for column in zip(titles, *rows, strict=True)]
-    for row in (titles, *rows):
-        step, check, status, needed, found = (text.ljust(width) for text, width in zip(row, widths, strict=True))
-        mark = click.style(status, fg=_COLOURS.get(status.strip()))
-        click.echo(f"{step}  {check}  {mark}  {needed}  {found}".rstrip(), color=False if _is_plain() else None)
-    for name, several in findings.items():
-        for finding in several:
-            if not finding.is_met:
-                _explain(name, finding)
-
-
-def _is_plain() -> bool:
-    return "NO_COLOR" in os.environ
-
-
-def _explain(step: str, finding: Finding) -> None:
-    if finding.why:
-        click.echo(f"{step}, {finding.name}: {finding.why}")
-    if finding.hint:
-        click.echo(f"{step}, {finding.name}: hint: {finding.hint}")

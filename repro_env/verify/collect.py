@@ -23,4 +23,12 @@ def collect(project: Path, environment: Mapping[str, str], *, gpus: bool = True,
 
     driver = read_driver(root)
     seen, hidden = visible(driver.gpus, environment)
-    return Facts(host=host, driver=driver.version, cuda=driver.cuda, gpus=seen, no_driver=driver.missing, hidden=hidden)
+    return Facts(
+        host=host,
+        driver=driver.version,
+        cuda=driver.cuda,
+        gpus=seen,
+        no_driver=driver.missing,
+        remedy=driver.remedy,
+        hidden=hidden,
+    )

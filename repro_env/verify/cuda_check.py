@@ -24,7 +24,7 @@ def check_cuda(runtime: CudaFacts, facts: Facts, compat: CudaCompat | None = Non
         source += f" (others: {', '.join(runtime.others)})"
     service = serves(wanted, driver=facts.driver, newest=facts.cuda)
     if service is Service.WHOLE:
-        return met("cuda", needed, found, source)
+        return met("cuda", needed, found, source if runtime.others else "")
     if compat is not None and is_bridged(compat, facts) and version(compat.cuda) >= version(wanted)[:2]:
         bridge = f"the base's cuda-compat brings CUDA {compat.cuda} to driver {version(facts.driver)[0]}"
         return met("cuda", needed, found, f"{source}; {bridge}, where the container gets it from {compat.path}")

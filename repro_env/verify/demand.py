@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 
 from repro_env.errors import UsageError, VerificationError
-from repro_env.verify.findings import NAMES, Finding, paragraph
+from repro_env.verify.findings import NAMES, Finding
+from repro_env.verify.report import paragraphs, refused
 
 
 def check_allowed(names: Iterable[str]) -> frozenset[str]:
@@ -23,12 +24,12 @@ def demand(step: str, findings: Iterable[Finding], allowed: Collection[str]) -> 
     Errors: `VerificationError` that tells everything else that is not met.
     """
     failed = [finding for finding in findings if not finding.is_met]
-    refused = [finding for finding in failed if finding.name not in allowed]
-    if refused:
-        names = " ".join(f"--allow {name}" for name in dict.fromkeys(finding.name for finding in refused))
+    wrong = refused(failed, allowed)
+    if wrong:
+        names = " ".join(f"--allow {name}" for name in dict.fromkeys(finding.name for finding in wrong))
         raise VerificationError(
             f"this machine is not what step {step} needs",
-            "\n".join(paragraph(finding) for finding in refused),
+            paragraphs(wrong),
             f"to go on all the same: {names}, which the run's record will say",
         )
     return tuple(dict.fromkeys(finding.name for finding in failed))

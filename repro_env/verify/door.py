@@ -9,6 +9,9 @@ from repro_env.config.versions import version
 
 _Value = TypeVar("_Value")
 
+_LONGEST = 1000
+"""Characters of a line."""
+
 
 class Door:
     """One JSON object, whose values are taken by key. What is missing is not known; other keys are a later version's.
@@ -39,6 +42,10 @@ class Door:
     def text(self, key: str) -> str:
         """Return a string, empty where there is none."""
         return self.maybe(key, text) or ""
+
+    def line(self, key: str) -> str:
+        """Return a string for people, empty where there is none: one line, and nothing that a terminal acts on."""
+        return self.maybe(key, line) or ""
 
     def texts(self, key: str) -> tuple[str, ...]:
         """Return a list of strings, empty where there is none."""
@@ -75,8 +82,16 @@ def text(value: object) -> str:
     return value
 
 
-def _version(value: object) -> str:
+def line(value: object) -> str:
+    """Return a string that can be shown in a line."""
     found = text(value)
+    if not found.isprintable() or len(found) > _LONGEST:
+        raise ValueError(f"expected one line of text, found {found[:_LONGEST]!r}")
+    return found
+
+
+def _version(value: object) -> str:
+    found = line(value)
     if found:
         version(found)
     return found
@@ -111,6 +126,11 @@ def indices(value: object) -> tuple[int, ...]:
 def texts(value: object) -> tuple[str, ...]:
     """Return a list of strings."""
     return tuple(map(text, items(value)))
+
+
+def lines(value: object) -> tuple[str, ...]:
+    """Return a list of strings for people."""
+    return tuple(map(line, items(value)))
 
 
 def mapping(value: object) -> Mapping[str, str]:

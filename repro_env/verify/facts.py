@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from repro_env.frozen import dataclass
-from repro_env.verify.door import Door, count, flag, indices, items, texts
+from repro_env.verify.door import Door, count, flag, indices, items, lines
 
 if TYPE_CHECKING:
     from typing import Self
@@ -50,18 +50,18 @@ class Gpu:
         door = Door(values, "gpu")
         return cls(
             index=door.number("index"),
-            name=door.text("name"),
-            uuid=door.text("uuid"),
-            brand=door.text("brand"),
+            name=door.line("name"),
+            uuid=door.line("uuid"),
+            brand=door.line("brand"),
             memory=door.maybe("memory", count),
             compute_capability=door.version("compute_capability"),
             ecc=door.maybe("ecc", flag),
-            mig=door.text("mig"),
+            mig=door.line("mig"),
             peers=door.maybe("peers", indices),
             nvlinks=door.maybe("nvlinks", indices),
             minor=door.maybe("minor", count),
             instance=door.maybe("instance", indices),
-            problem=door.text("problem"),
+            problem=door.line("problem"),
         )
 
 
@@ -90,14 +90,14 @@ class Host:
         door = Door(values, "host")
         return cls(
             kernel=door.version("kernel"),
-            architecture=door.text("architecture"),
-            processor=door.text("processor"),
+            architecture=door.line("architecture"),
+            processor=door.line("processor"),
             cpus=door.maybe("cpus", count),
             memory=door.maybe("memory", count),
             disk=door.maybe("disk", count),
             shm=door.maybe("shm", count),
             cpu_level=door.maybe("cpu_level", count),
-            infiniband=door.maybe("infiniband", texts),
+            infiniband=door.maybe("infiniband", lines),
         )
 
 
@@ -105,8 +105,8 @@ class Host:
 class Facts:
     """One machine. `cuda` is the newest CUDA version that the driver serves, `12.8`.
 
-    `no_driver` says why NVIDIA's driver cannot be used, and is empty where it can. `hidden` says which environment
-    variable leaves GPUs out of `gpus`.
+    `no_driver` says why NVIDIA's driver cannot be used, and is empty where it can; `remedy` is what to do about it.
+    `hidden` says which environment variable leaves GPUs out of `gpus`.
     """
 
     host: Host
@@ -114,6 +114,7 @@ class Facts:
     cuda: str = ""
     gpus: tuple[Gpu, ...] = ()
     no_driver: str = ""
+    remedy: str = ""
     hidden: str = ""
 
     def to_dict(self) -> dict[str, Any]:
@@ -131,6 +132,7 @@ class Facts:
             driver=door.version("driver"),
             cuda=door.version("cuda"),
             gpus=tuple(Gpu.from_dict(gpu) for gpu in gpus),
-            no_driver=door.text("no_driver"),
-            hidden=door.text("hidden"),
+            no_driver=door.line("no_driver"),
+            remedy=door.line("remedy"),
+            hidden=door.line("hidden"),
         )

@@ -71,7 +71,7 @@ def not_met(name: str, needed: str, found: str, why: str = "", hint: str = "") -
     return Finding(name=name, status="mismatch", needed=needed, found=found, why=why, hint=hint)
 
 
-def unknown(name: str, needed: str, why: str, hint: str = "") -> Finding:
+def unknown(name: str, needed: str, why: str, hint: str = "allow it if you know that it is met") -> Finding:
     """Return a finding of a requirement that cannot be checked."""
     return Finding(name=name, status="unknown", needed=needed, found="unknown", why=why, hint=hint)
 

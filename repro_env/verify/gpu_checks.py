@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from operator import attrgetter
 
 from repro_env.config.machine import GpuRequest, name_matches
 from repro_env.lock.cuda import CudaCompat, CudaFacts
-from repro_env.sizes import format_size
+from repro_env.sizes import format_asked, format_size
 from repro_env.verify.cuda_check import check_cuda
 from repro_env.verify.facts import Facts, Gpu
 from repro_env.verify.findings import Finding, met, not_met, unknown
-
-_NEAR = 0.9  # of a memory size: near enough that a marketing size may have been meant
 
 
 def check_gpu(
@@ -22,8 +23,7 @@ def check_gpu(
     `runtime` is the CUDA that the step brings along, and `compat` what its base has for older drivers.
     """
     if facts.no_driver:
-        hint = "run the step where a GPU and its driver are, or start the container with its GPUs"
-        yield not_met("gpu", "NVIDIA's driver", "no NVIDIA driver", facts.no_driver, hint)
+        yield not_met("gpu", "NVIDIA's driver", "no NVIDIA driver", facts.no_driver, facts.remedy)
         return
     yield from _broken(facts.gpus)
     usable = [gpu for gpu in facts.gpus if not gpu.problem]
@@ -67,27 +67,22 @@ def _driver(asked: GpuRequest, facts: Facts) -> Finding:
 
 def _devices(asked: GpuRequest, gpus: Sequence[Gpu]) -> Iterator[Finding]:
     """Yield findings of what each device must be on its own."""
+    every = partial(_every, gpus, asked.count)
     if asked.names:
         needed = " or ".join(asked.names)
-        yield _every("names", needed, gpus, lambda gpu: gpu.name, lambda gpu: _is_one_of(gpu, asked.names))
+        yield every("names", needed, lambda gpu: gpu.name, lambda gpu: _is_one_of(gpu, asked.names))
     if asked.memory:
-        yield _memory(asked.memory, gpus)
+        yield _memory(asked, gpus)
     if asked.compute_capability:
-        wanted = asked.compute_capability
-        needed = f"compute capability {wanted}"
-        yield _every(
-            "compute-capability",
-            needed,
-            gpus,
-            lambda gpu: gpu.compute_capability,
-            lambda gpu: wanted.accepts(gpu.compute_capability),
-        )
+        needed, wanted = f"compute capability {asked.compute_capability}", asked.compute_capability
+        has = attrgetter("compute_capability")
+        yield every("compute-capability", needed, has, lambda gpu: wanted.accepts(gpu.compute_capability))
     if asked.mig:
         needed = f"a {asked.mig} MIG instance"
-        yield _every("mig", needed, gpus, lambda gpu: gpu.mig or "a whole GPU", lambda gpu: gpu.mig == asked.mig)
+        yield every("mig", needed, lambda gpu: gpu.mig or "a whole GPU", lambda gpu: gpu.mig == asked.mig)
     if asked.ecc:
         words = {True: "on", False: "off", None: ""}
-        yield _every("ecc", "ECC memory on", gpus, lambda gpu: words[gpu.ecc], lambda gpu: gpu.ecc is True)
+        yield every("ecc", "ECC memory on", lambda gpu: words[gpu.ecc], lambda gpu: gpu.ecc is True)
 
 
 def is_suited(asked: GpuRequest, gpu: Gpu) -> bool:
@@ -99,35 +94,54 @@ def _is_one_of(gpu: Gpu, names: Sequence[str]) -> bool:
     return any(name_matches(name, gpu.name) for name in names)
 
 
-def _memory(needed: int, gpus: Sequence[Gpu]) -> Finding:
+def _memory(asked: GpuRequest, gpus: Sequence[Gpu]) -> Finding:
     finding = _every(
-        "memory",
-        f"{format_size(needed)} of GPU memory",
         gpus,
+        asked.count,
+        "memory",
+        f"{format_asked(asked.memory)} of GPU memory",
         lambda gpu: "" if gpu.memory is None else format_size(gpu.memory),
-        lambda gpu: gpu.memory is not None and gpu.memory >= needed,
+        lambda gpu: gpu.memory is not None and gpu.memory >= asked.memory,
     )
-    smallest = min(gpu.memory or 0 for gpu in gpus)
-    if finding.status != "mismatch" or smallest < needed * _NEAR:
+    size, rest = divmod(asked.memory, 2**30)
+    if finding.status != "mismatch" or rest or min(gpu.memory or 0 for gpu in gpus) < size * 10**9:
         return finding
-    hint = "a driver reports less than the size a GPU is sold by, which counts in GB: write 80GB rather than 80GiB"
-    return not_met(finding.name, finding.needed, finding.found, finding.why, hint)
+    sold = "a driver reports less than the size a GPU is sold by, which counts in GB"
+    return replace(finding, hint=f"{sold}: write {size}GB rather than {size}GiB")
 
 
 def _every(
-    name: str, needed: str, gpus: Sequence[Gpu], shown: Callable[[Gpu], str], passes: Callable[[Gpu], bool]
+    gpus: Sequence[Gpu],
+    count: int,
+    name: str,
+    needed: str,
+    shown: Callable[[Gpu], str],
+    passes: Callable[[Gpu], bool],
 ) -> Finding:
-    """Return the finding of a property that every device must have; one it does not tell, shown empty, is unknown."""
+    """Return the finding of a property that every device must have; one it does not tell, shown empty, is unknown.
+
+    `count` are as many as the step can do with.
+    """
     silent = [gpu for gpu in gpus if not shown(gpu)]
     wrong = [gpu for gpu in gpus if shown(gpu) and not passes(gpu)]
     if wrong:
-        found = "; ".join(f"{gpu.label}: {shown(gpu)}" for gpu in wrong)
         good = [str(gpu.index) for gpu in gpus if gpu not in wrong and gpu not in silent]
-        hint = f"let the step see only GPUs that do: CUDA_VISIBLE_DEVICES={','.join(good)}" if good else ""
-        return not_met(name, needed, found, hint=hint or "run the step on a machine with such GPUs")
+        few = f"let the step see only GPUs that do: CUDA_VISIBLE_DEVICES={','.join(good)}"
+        hint = few if len(good) >= count else "run the step on a machine with such GPUs"
+        return not_met(name, needed, "; ".join(_alike(wrong, shown)), hint=hint)
     if silent:
         return unknown(name, needed, f"{silent[0].label} does not tell")
     return met(name, needed, ", ".join(dict.fromkeys(map(shown, gpus))))
+
+
+def _alike(gpus: Sequence[Gpu], shown: Callable[[Gpu], str]) -> Iterator[str]:
+    """Yield what is shown of devices, those of one model with one value together: `GPU 0, 1 (NVIDIA L4): 22.0 GiB`."""
+    groups: dict[tuple[str, str], list[Gpu]] = {}
+    for gpu in gpus:
+        groups.setdefault((gpu.name, shown(gpu)), []).append(gpu)
+    for (name, text), several in groups.items():
+        numbers = ", ".join(dict.fromkeys(str(gpu.index) for gpu in several))
+        yield f"GPU {numbers}" + (f" ({name})" if name else "") + (f": {text}" if text != name else "")
 
 
 def _links(asked: GpuRequest, gpus: Sequence[Gpu]) -> Iterator[Finding]:

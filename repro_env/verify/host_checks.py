@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from repro_env.config.machine import CPU_LEVELS, HostRequest
-from repro_env.sizes import format_size
+from repro_env.sizes import format_asked, format_size
 from repro_env.verify.facts import Host
 from repro_env.verify.findings import Finding, met, not_met, unknown
 
@@ -42,7 +42,7 @@ def _sizes(asked: HostRequest, host: Host) -> Iterator[Finding]:
         ("shm", "of /dev/shm", asked.shm, host.shm, "mount it larger: mount -o remount,size=SIZE /dev/shm"),
     )
     for name, words, needed, found, hint in rows:
-        text = f"{format_size(needed)} {words}"
+        text = f"{format_asked(needed)} {words}"
         if not needed:
             continue
         if found is None:
@@ -65,7 +65,9 @@ def _kernel(asked: HostRequest, host: Host) -> Finding:
 def _equal(name: str, needed: str, found: str) -> Finding:
     if not found:
         return unknown(name, needed, "the facts do not tell")
-    return met(name, needed, found) if found == needed else not_met(name, needed, found)
+    if found == needed:
+        return met(name, needed, found)
+    return not_met(name, needed, found, hint="use a machine with such a processor")
 
 
 def _cpu(needed: str, host: Host) -> Finding:

@@ -42,15 +42,22 @@ _BRANDS = (
 )
 _MIG = re.compile(r"\bMIG (\S+)\s*$")
 
+_READ_AND_WRITE = os.R_OK | os.W_OK
+_ELSEWHERE = "run the step where a GPU and its driver are, or start the container with its GPUs"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Driver:
-    """What NVML tells: as `Facts` holds it, before environment variables hide any GPU."""
+    """What NVML tells: as `Facts` holds it, before environment variables hide any GPU.
+
+    `missing` says why there is no driver, and `remedy` what to do about it.
+    """
 
     version: str = ""
     cuda: str = ""
     gpus: tuple[Gpu, ...] = ()
     missing: str = ""
+    remedy: str = ""
 
 
 def read_driver(root: Path = Path("/")) -> Driver:
@@ -58,33 +65,44 @@ def read_driver(root: Path = Path("/")) -> Driver:
     try:
         import pynvml  # noqa: PLC0415 - a module of 250 KB, which a step without GPUs does without
     except ImportError as error:  # of an interpreter that was built without ctypes
-        return Driver(missing=f"this Python cannot load NVML: {error}")
+        remedy = "use a Python that has ctypes"
+        return Driver(missing=f"this Python cannot load NVML: {error}", remedy=remedy)
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError as error:
-        return Driver(missing=_why_missing(pynvml, error, root))
+        missing, remedy = _why_missing(pynvml, error, root)
+        return Driver(missing=missing, remedy=remedy)
     try:
         return Driver(version=_version(pynvml), cuda=_cuda(pynvml), gpus=tuple(_gpus(pynvml)))
     finally:
         pynvml.nvmlShutdown()
 
 
-def _why_missing(pynvml: Any, error: Any, root: Path) -> str:
-    """Return why NVML could not be started, as far as the kernel's files tell."""
+def _why_missing(pynvml: Any, error: Any, root: Path) -> tuple[str, str]:
+    """Return why NVML could not be started, as far as the kernel's files tell, and what to do about it."""
     control, kernel = root / "dev/nvidiactl", _kernel_driver(root)
-    code = error.value
-    if code == pynvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH:
-        loaded = kernel or "another version than libnvidia-ml.so.1"
-        return f"driver and library versions differ: the kernel still has {loaded}, from before an update; restart"
-    if code == pynvml.NVML_ERROR_LIBRARY_NOT_FOUND:
-        if control.exists() or kernel:
-            return f"the library libnvidia-ml.so.1 is missing, while the kernel has driver {kernel}".rstrip()
-        return "no device node /dev/nvidiactl, and no library libnvidia-ml.so.1"
-    if code == pynvml.NVML_ERROR_NO_PERMISSION or (control.exists() and not os.access(control, os.R_OK | os.W_OK)):
-        return "no permission to use /dev/nvidiactl: the container or the user may not open it"
-    if code == pynvml.NVML_ERROR_DRIVER_NOT_LOADED:
-        return "the kernel module is not loaded" if control.exists() else "no device node /dev/nvidiactl"
-    return f"NVML cannot be started: {error}"
+    if error.value == pynvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH:
+        loaded = f"has {kernel}" if kernel else "has another one than libnvidia-ml.so.1"
+        why = f"driver and library versions differ: the kernel still {loaded}, from before an update"
+        return why, "restart the machine; in a container, see that the image brings no libnvidia-ml.so.1 of its own"
+    if error.value == pynvml.NVML_ERROR_LIBRARY_NOT_FOUND:
+        return _without_library(kernel, there=control.exists())
+    if error.value == pynvml.NVML_ERROR_NO_PERMISSION or (control.exists() and not os.access(control, _READ_AND_WRITE)):
+        why = "no permission to use /dev/nvidiactl: the container or the user may not open it"
+        return why, "let the container have the nodes /dev/nvidia*, and the user read and write them"
+    if error.value == pynvml.NVML_ERROR_DRIVER_NOT_LOADED:
+        unloaded = ("the kernel module is not loaded", "load it: sudo modprobe nvidia")
+        return unloaded if control.exists() else ("no device node /dev/nvidiactl", _ELSEWHERE)
+    return f"NVML cannot be started: {error}", "nvidia-smi and the kernel's log say more"
+
+
+def _without_library(kernel: str, *, there: bool) -> tuple[str, str]:
+    """Return the same where NVML's library is missing; `there` is whether the driver's device node is."""
+    if not there and not kernel:
+        return "no device node /dev/nvidiactl, and no library libnvidia-ml.so.1", _ELSEWHERE
+    driver = f"driver {kernel}" if kernel else "a driver"
+    remedy = "install it; in a container, let NVIDIA_DRIVER_CAPABILITIES have utility"
+    return f"the library libnvidia-ml.so.1 is missing, while the kernel has {driver}", remedy
 
 
 def _kernel_driver(root: Path) -> str:

@@ -30,7 +30,7 @@ class Verification:
     @property
     def refused(self) -> tuple[Finding, ...]:
         """What is not met and was not allowed by name."""
-        return tuple(one for one in self.findings if not one.is_met and one.name not in self.allowed)
+        return refused(self.findings, self.allowed)
 
     @property
     def waived(self) -> tuple[Finding, ...]:
@@ -54,6 +54,11 @@ class Verification:
             "findings": findings_document(self.findings, self.allowed),
             "facts": self.facts.to_dict() if self.facts else None,
         }
+
+
+def refused(findings: Iterable[Finding], allowed: Collection[str]) -> tuple[Finding, ...]:
+    """Return the findings that are not met and were not allowed by name."""
+    return tuple(one for one in findings if not one.is_met and one.name not in allowed)
 
 
 def findings_document(findings: Iterable[Finding], allowed: Collection[str]) -> list[dict[str, Any]]:

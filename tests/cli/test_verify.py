@@ -159,6 +159,8 @@ def test_a_laptop_answers_for_the_cluster(project: Callable[..., OnDisk], nvml: 
         ('{"version": 1, "host": {"cpus": -1}}', "host.cpus: expected a number from 0 up"),
         ('{"version": 1, "host": {"kernel": "new"}}', "host.kernel: expected a version"),
         ('{"version": 1, "host": {}, "gpus": [{}]}', "gpu.index is missing"),
+        ('{"version": 1, "host": {"processor": "\\u001b[31m"}}', "host.processor: expected one line of text"),
+        ("[" * 100_000, "maximum recursion depth"),
     ],
 )
 def test_a_file_that_holds_no_facts(project: Callable[..., OnDisk], content: str, why: str) -> None:
@@ -167,6 +169,16 @@ def test_a_file_that_holds_no_facts(project: Callable[..., OnDisk], content: str
     answer = there.repro("verify", "--machine", "node.json")
     assert answer.status == 2
     assert why in answer.stderr
+
+
+def test_another_machines_gpus_are_hidden_by_the_steps_own_environment_too(
+    project: Callable[..., OnDisk], nvml: machines.Nvml
+) -> None:
+    laptop = project("not-loaded", '\n[step.clean.gpu]\ncount = 2\n[step.clean.env]\nCUDA_VISIBLE_DEVICES = "0"\n')
+    laptop.write("node.json", json.dumps(nvml.facts("a100-8x")))
+    answer = laptop.repro("verify", "--machine", "node.json", "clean")
+    assert answer.status == 9
+    assert "CUDA_VISIBLE_DEVICES leaves others out" in answer.stdout
 
 
 def test_a_check_that_is_none(project: Callable[..., OnDisk]) -> None:

@@ -81,20 +81,22 @@ def test_variables_that_hide_gpus(nvml: machines.Nvml) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "why"),
+    ("name", "why", "remedy"),
     [
-        ("no-permission", "no permission to use /dev/nvidiactl"),
-        ("mismatch", "driver and library versions differ"),
+        ("no-permission", "no permission to use /dev/nvidiactl", "let the container have the nodes /dev/nvidia*"),
+        ("mismatch", "driver and library versions differ", "restart the machine"),
         pytest.param(
             "not-loaded",
             "no device node /dev/nvidiactl",
+            "run the step where a GPU and its driver are",
             marks=pytest.mark.skipif(Path("/dev/nvidiactl").exists(), reason="this machine has the device node"),
         ),
     ],
 )
-def test_why_there_is_no_driver(name: str, why: str, nvml: machines.Nvml) -> None:
+def test_why_there_is_no_driver(name: str, why: str, remedy: str, nvml: machines.Nvml) -> None:
     facts = nvml.facts(name)
     assert why in facts["no_driver"]
+    assert facts["remedy"].startswith(remedy)
     assert facts["gpus"] == []
 
 

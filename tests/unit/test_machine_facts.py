@@ -141,29 +141,30 @@ def test_infiniband_by_its_active_ports(tmp_path: Path) -> None:
 
 
 texts = st.text(max_size=8)
+lines = st.text(st.characters(exclude_categories=("C", "Z")), max_size=8)
 versions = st.sampled_from(["", "550.54.15", "12.8"])
 indices = st.none() | st.lists(st.integers(0, 9), max_size=3).map(tuple)
 gpus = st.builds(
     Gpu,
     index=st.integers(0, 9),
-    name=texts,
-    uuid=texts,
-    brand=texts,
+    name=lines,
+    uuid=lines,
+    brand=lines,
     memory=st.none() | st.integers(0, 2**40),
     compute_capability=versions,
     ecc=st.none() | st.booleans(),
-    mig=texts,
+    mig=lines,
     peers=indices,
     nvlinks=indices,
-    problem=texts,
+    problem=lines,
 )
 hosts = st.builds(
     Host,
     kernel=versions,
-    architecture=texts,
+    architecture=lines,
     cpus=st.none() | st.integers(0, 999),
     cpu_level=st.none() | st.integers(0, 4),
-    infiniband=st.none() | st.lists(texts, max_size=2).map(tuple),
+    infiniband=st.none() | st.lists(lines, max_size=2).map(tuple),
 )
 facts = st.builds(
     Facts,
@@ -171,8 +172,9 @@ facts = st.builds(
     driver=versions,
     cuda=versions,
     gpus=st.lists(gpus, max_size=3).map(tuple),
-    no_driver=texts,
-    hidden=texts,
+    no_driver=lines,
+    remedy=lines,
+    hidden=lines,
 )
 
 
@@ -204,6 +206,22 @@ def test_any_document_is_read_or_refused(document: object) -> None:
             Facts.from_dict(whole)
         except ValueError as error:
             assert str(error)  # noqa: PT017 - either way is right
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"host": {}, "gpus": [{"index": 0, "name": "NVIDIA\nH100"}]},
+        {"host": {"processor": "\x1b[31m"}},
+        {"host": {"infiniband": ["mlx5_0\r"]}},
+        {"host": {}, "driver": "550.54\x07"},
+        {"host": {}, "no_driver": "\u202enone"},
+        {"host": {}, "cuda": "12.8" * 1000},
+    ],
+)
+def test_nothing_gets_in_that_would_not_be_shown_as_it_is(document: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="expected one line of text"):
+        Facts.from_dict({"version": 1, **document})
 
 
 def test_a_gpu_without_a_name_has_a_label() -> None:

@@ -101,7 +101,7 @@ def test_every_toolkit_is_served_by_its_own_driver_and_by_its_floor(cuda: str) -
 @pytest.mark.parametrize(
     ("runtime", "facts", "status", "words"),
     [
-        ("12.4", FACTS, "ok", "comes from a wheel"),
+        ("12.4", FACTS, "ok", ""),
         ("12.8", FACTS, "ok", "error 222"),
         ("13.0", FACTS, "mismatch", "cuda-compat-13-0"),
         ("13.0", gpus(replace(A100, brand="geforce")), "mismatch", "update the driver to 580.65.06 or newer"),
@@ -188,15 +188,18 @@ def test_what_is_decided_of_the_gpus(asked: GpuRequest, facts: Facts, name: str,
 
 
 def test_without_a_driver_that_alone_is_told() -> None:
-    findings = decide(GpuRequest(memory=1, ecc=True), gpus(no_driver="no device node"), "12.4")
-    assert [(one.name, one.found, one.why) for one in findings.values()] == [
-        ("gpu", "no NVIDIA driver", "no device node")
+    facts = gpus(no_driver="no device node", remedy="start it elsewhere")
+    findings = decide(GpuRequest(memory=1, ecc=True), facts, "12.4")
+    assert [(one.name, one.found, one.why, one.hint) for one in findings.values()] == [
+        ("gpu", "no NVIDIA driver", "no device node", "start it elsewhere")
     ]
 
 
 def test_a_near_miss_of_memory_tells_of_units() -> None:
     h100 = replace(A100, memory=81559 * 2**20)
     assert "80GB rather than 80GiB" in decide(GpuRequest(memory=80 * GIB), gpus(h100))["memory"].hint
+    for other in (81 * 10**9 * 4 // 3, 90 * GIB):
+        assert "GB rather" not in decide(GpuRequest(memory=other), gpus(h100))["memory"].hint
     assert decide(GpuRequest(memory=80 * 10**9), gpus(h100))["memory"].is_met
     assert "rather" not in decide(GpuRequest(memory=141 * 10**9), gpus(h100))["memory"].hint
 
@@ -205,6 +208,17 @@ def test_where_some_gpus_will_do_the_hint_names_them() -> None:
     small = replace(A100, index=1, memory=GIB)
     finding = decide(GpuRequest(memory=40 * GIB), gpus(A100, small))["memory"]
     assert finding.hint == "let the step see only GPUs that do: CUDA_VISIBLE_DEVICES=0"
+    both = decide(GpuRequest(count=2, memory=40 * GIB), gpus(A100, small))["memory"]
+    assert both.hint == "run the step on a machine with such GPUs"
+
+
+def test_gpus_of_which_the_same_is_to_be_said_are_told_of_together() -> None:
+    small = replace(A100, name="NVIDIA L4", memory=GIB)
+    node = gpus(*(replace(small, index=number) for number in range(3)), replace(small, index=3, name="Tesla T4"))
+    found = decide(GpuRequest(names=("A100",), memory=10**9 * 40), node)
+    assert found["memory"].needed == "40 GB (37.3 GiB) of GPU memory"
+    assert found["memory"].found == "GPU 0, 1, 2 (NVIDIA L4): 1.0 GiB; GPU 3 (Tesla T4): 1.0 GiB"
+    assert found["names"].found == "GPU 0, 1, 2 (NVIDIA L4); GPU 3 (Tesla T4)"
 
 
 def test_gpus_that_are_hidden_are_spoken_of() -> None:
@@ -315,7 +329,10 @@ def test_what_is_not_met_keeps_a_step_from_starting() -> None:
         demand("train", FAILED, ())
     error = caught.value
     assert (error.exit_status, error.exec_status) == (9, 122)
-    assert error.why == "memory: needed 2, found 1\n  why\n  do\necc: needed on, found unknown\n  why"
+    assert error.why == (
+        "memory: needed 2, found 1\n  why\n  do\n"
+        "ecc: needed on, found unknown\n  why\n  allow it if you know that it is met"
+    )
     assert "--allow memory --allow ecc" in error.hint
 
 
