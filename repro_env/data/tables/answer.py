@@ -107,14 +107,12 @@ def _normal(data: str, seen: _Seen, values: Sequence[Any]) -> Sequence[Any]:
         except ValueError as error:
             raise refused(data, seen.name, str(error)) from error
         types = set(map(type, values)) - {type(None)}
+    seen.lists |= {kind is tuple for kind in types}
     if tuple in types:
-        seen.lists.add(True)
         inner = [value for one in values if one is not None for value in (one if type(one) is tuple else (one,))]
         _look(data, seen, inner)
     else:
         _look(data, seen, values)
-    if types - {tuple}:
-        seen.lists.add(False)
     return values
 
 
@@ -122,8 +120,7 @@ def _look(data: str, seen: _Seen, values: Sequence[Any]) -> None:
     types = set(map(type, values)) - {type(None)}
     seen.words |= {_word(kind, values) for kind in types}
     if (len(seen.words) > 1 and seen.words not in _MIXTURES) or (len(seen.lists) > 1):
-        many = {"list"} if True in seen.lists else set()
-        found = ", ".join(sorted(seen.words | many))
+        found = ", ".join(sorted(seen.words | ({"list"} if len(seen.lists) > 1 else set())))
         raise refused(data, seen.name, f"its values are of more than one type: {found}", "cast it in the query")
     if int in types:
         whole = [value for value in values if type(value) is int]
@@ -143,7 +140,7 @@ def _look_at_decimals(data: str, seen: _Seen, values: Sequence[Decimal]) -> None
 
 def _word(kind: type, values: Sequence[Any]) -> str:
     if kind is not datetime:
-        return WORDS[kind]
+        return WORDS.get(kind, kind.__name__)
     zones = {value.tzinfo is not None for value in values if type(value) is datetime}
     if len(zones) > 1:
         return "timestamp with and without zone"
@@ -156,8 +153,10 @@ def _plain(value: Any) -> Any:
         case datetime():
             moment = value.astimezone(UTC) if value.tzinfo is not None else value
             return moment if type(moment) is datetime else datetime.combine(moment.date(), moment.timetz())
-        case time() if value.tzinfo is not None:
-            raise ValueError("a time of day with a zone has no place in Parquet")
+        case time():
+            if value.tzinfo is not None:
+                raise ValueError("a time of day with a zone has no place in Parquet")
+            return value
         case memoryview() | bytearray():
             return bytes(value)
         case dict():

@@ -202,7 +202,6 @@ WORDS: dict[type, str] = {
     bytes: "binary",
     Decimal: "decimal",
     date: "date",
-    time: "time",
     UUID: "uuid",
 }
-"""The kinds of values by their type, apart from those that depend on the value."""
+"""The kinds of values by their type, apart from times, which may have a zone."""

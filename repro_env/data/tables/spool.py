@@ -22,8 +22,6 @@ from repro_env.errors import FetchError
 
 Row = tuple[Any, ...]
 
-_MEMORY = 128 << 20
-"""Bytes of values from which on rows go to a file; sorting them takes about three times as much."""
 _BATCH = 1000
 _MOST_FILES = 400
 _PRESENT, _NAN, _NULL = 0, 1, 2
@@ -32,8 +30,11 @@ _PRESENT, _NAN, _NULL = 0, 1, 2
 class Spool:
     """Rows on their way. Its files have no name, so that nothing is left of them, however this program ends."""
 
-    def __init__(self, cache: Path, *, ordered: bool, memory: int = _MEMORY) -> None:
-        self._cache, self._ordered, self._memory = cache, ordered, memory
+    memory = 128 << 20
+    """Bytes of values from which on rows go to a file; sorting them takes about three times as much."""
+
+    def __init__(self, cache: Path, *, ordered: bool) -> None:
+        self._cache, self._ordered = cache, ordered
         self._rows: list[Row] = []
         self._size = 0
         self._files: list[BinaryIO] = []
@@ -42,7 +43,7 @@ class Spool:
         """Take some rows. Errors: `StoreError`; `FetchError` where there are too many."""
         self._rows += rows
         self._size += sum(map(sys.getsizeof, rows)) + sum(map(sys.getsizeof, itertools.chain.from_iterable(rows)))
-        if self._size > self._memory:
+        if self._size > self.memory:
             self._spill()
 
     def rows(self) -> Iterator[Row]:
@@ -57,7 +58,7 @@ class Spool:
 
     def _spill(self) -> None:
         if len(self._files) == _MOST_FILES:
-            size = _MOST_FILES * self._memory >> 30
+            size = _MOST_FILES * self.memory >> 30
             hint = "narrow the query, or export the table by the database's own means and name the files"
             raise FetchError(f"the answer to a query is too large: more than about {size} GiB", "", hint)
         self._sort()
