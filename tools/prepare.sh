@@ -13,7 +13,7 @@ say() { printf 'prepare: %s\n' "$*"; }
 needs=(
     docker:docker.io dockerd:docker.io iptables:iptables podman:podman runc:runc skopeo:skopeo umoci:umoci oci-image-tool:oci-image-tool
     buildah:buildah bwrap:bubblewrap docker-registry:docker-registry busybox:busybox-static openssl:openssl git:git git-lfs:git-lfs
-    hyperfine:hyperfine gcc:gcc newuidmap:uidmap
+    hyperfine:hyperfine gcc:gcc newuidmap:uidmap /usr/lib/postgresql:postgresql
     /usr/include/stdlib.h:libc6-dev /etc/ssl/certs/ca-certificates.crt:ca-certificates
 )
 
