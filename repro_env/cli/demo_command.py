@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from repro_env.cli.build_command import built_steps
+from repro_env.cli.building import built_steps
 from repro_env.cli.demo_files import copy_demo, is_demo
 from repro_env.cli.exec_command import tell
 from repro_env.cli.locking import write_lock

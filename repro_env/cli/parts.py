@@ -8,15 +8,13 @@ from collections.abc import Sequence
 from repro_env.build.code import CodeFile, find_code
 from repro_env.build.images import Order, local_wheels, warn_of_code
 from repro_env.build.native import Built
-from repro_env.cli.build_command import built_steps
-from repro_env.cli.missing_report import warn_missing_in_new
+from repro_env.cli.building import built_steps
 from repro_env.cli.project import Workspace
 from repro_env.edges.files import write_atomically
 from repro_env.edges.report import Reporter
 from repro_env.errors import LockError
 from repro_env.frozen import dataclass
 from repro_env.image.store import Store
-from repro_env.lock.dump import dump_lock
 from repro_env.lock.model import Lock, LockedStep, Wheel
 from repro_env.run.runtimes.base import Needs, Runtime
 from repro_env.values import Digest, Platform
@@ -50,7 +48,10 @@ class Parts:
         """Return the parts with the step's images. Errors: `BuildError`, `FetchError`, `StoreError`."""
         names, platforms = (self.step,), (self.platform,)
         built = built_steps(self.workspace, self.lock, names, platforms, self.store, self.report)
-        warn_missing_in_new(self.workspace, self.lock, built, self.store, self.report)
+        if not all(one.reused for one in built):
+            from repro_env.cli.missing_report import warn_missing_in_new  # noqa: PLC0415 - a warm start does without
+
+            warn_missing_in_new(self.workspace, self.lock, built, self.store, self.report)
         return Found(lock=self.lock, code=built[0].code.files, built=built[0])
 
     def for_wheels(self) -> Found:
@@ -76,6 +77,8 @@ class Parts:
         pair = (self.step, self.platform)
         made = with_sources_built(self.workspace, self.lock, [pair], self.store, self.report, workers=1, update=False)
         if made != self.lock:
+            from repro_env.lock.dump import dump_lock  # noqa: PLC0415 - same
+
             write_atomically(self.workspace.lock_path, dump_lock(made).encode())
         return made
 

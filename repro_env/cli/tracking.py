@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from repro_env.config.exports import Exports, MlflowExport, OpenLineageExport, WandbExport
 from repro_env.errors import ReproError
 from repro_env.record.model import RunRecord
 from repro_env.record.runs import read_record
-from repro_env.record.sending.base import Transport
-from repro_env.record.sending.outbox import Outbox
+
+if TYPE_CHECKING:
+    from repro_env.record.sending.base import Transport
+    from repro_env.record.sending.outbox import Outbox
 
 OUTBOX = "outbox"
 """The directory, in `.repro`, of what is still to be sent."""
@@ -41,8 +44,8 @@ class Tracker:
     def __init__(self, exports: Exports, root: Path, warn: Callable[[str], object]) -> None:
         """`root` is the project's directory."""
         self._exports = exports
+        self._root = root
         self._warn = warn
-        self._outbox = Outbox(root / ".repro" / OUTBOX, _transports(exports, root), now=time.time)
 
     def started(self, record: RunRecord) -> None:
         """Tell those who want to know that a run starts."""
@@ -60,6 +63,12 @@ class Tracker:
     def waiting(self) -> int:
         """Return how many documents are waiting. Errors: `StoreError`."""
         return len(self._outbox.waiting())
+
+    @functools.cached_property
+    def _outbox(self) -> Outbox:
+        from repro_env.record.sending.outbox import Outbox  # noqa: PLC0415 - only for those who export
+
+        return Outbox(self._root / ".repro" / OUTBOX, _transports(self._exports, self._root), now=time.time)
 
     def _tell(self, record: RunRecord, documents: list[tuple[str, Json]], *, deliver: bool) -> None:
         try:

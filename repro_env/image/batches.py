@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future, ThreadPoolExecutor
 
 _BATCH = 1 << 20
 """Bytes that are handed over at once, so that handing over costs nothing beside hashing them."""
@@ -47,6 +50,8 @@ class Batches:
 
     def _hand_over(self) -> None:
         if self._thread is None:
+            from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - with logging, which small layers do without
+
             self._thread = ThreadPoolExecutor(1, thread_name_prefix="batches")
         if len(self._handed) == _AHEAD:
             self._handed.popleft().result()

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import field
+from typing import TYPE_CHECKING
 
 from repro_env.frozen import dataclass
-from repro_env.lock.cuda import CudaCompat
 from repro_env.values import Digest, Platform
+
+if TYPE_CHECKING:
+    from repro_env.lock.cuda import CudaCompat
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,11 +25,8 @@ def cuda_lines(cuda: CudaFacts) -> Iterator[str]:
         yield from toml.lines("libraries", map(toml.inline, rows))
 
 
-def read_cuda(environment: Fields) -> CudaFacts | None:
+def read_cuda(fields: Fields) -> CudaFacts:
     """Take an environment's `cuda` table. Errors: `InvalidLockError`."""
-    if not environment.has("cuda"):
-        return None
-    fields = environment.table("cuda")
     facts = CudaFacts(
         runtime=fields.parsed("runtime", _version),
         origin=fields.text("origin"),
@@ -49,11 +46,8 @@ def compat_lines(compat: CudaCompat) -> Iterator[str]:
     yield f"compat = {toml.inline({key: text for key, text in values.items() if text})}"
 
 
-def read_compat(root: Fields) -> CudaCompat | None:
+def read_compat(fields: Fields) -> CudaCompat:
     """Take the forward-compatibility package of a base. Errors: `InvalidLockError`."""
-    if not root.has("compat"):
-        return None
-    fields = root.table("compat")
     compat = CudaCompat(
         cuda=fields.parsed("cuda", _version),
         driver=fields.parsed("driver", _version),

@@ -65,15 +65,10 @@ def references(wheels: Iterable[Wheel]) -> dict[tuple[str, str, str], str]:
     for wheel in wheels:
         groups.setdefault(wheel.reference, []).append(wheel)
     return {
-        (wheel.name, wheel.version, wheel.sha256.hex): short if len(group) == 1 else long_reference(wheel)
+        (wheel.name, wheel.version, wheel.sha256.hex): short if len(group) == 1 else wheel.long_reference
         for short, group in groups.items()
         for wheel in group
     }
-
-
-def long_reference(wheel: Wheel) -> str:
-    """Return a reference with the whole hash, for wheels that share the short one."""
-    return f"{wheel.name}=={wheel.version} {wheel.sha256}"
 
 
 def _head(lock: Lock) -> list[str]:

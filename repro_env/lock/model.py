@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import field
+from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from repro_env.config.machine import GpuRequest, HostRequest
 from repro_env.frozen import dataclass
 from repro_env.lock.bases import DebianPackage, DebianRoot, DebianSource, ImageLayer, ImageRoot, LockedBase, Root
-from repro_env.lock.cuda import CudaFacts
 from repro_env.lock.gpu_code import GpuCode
 from repro_env.values import Digest, Platform, PythonVersion
+
+if TYPE_CHECKING:
+    from repro_env.lock.cuda import CudaFacts
 
 __all__ = [
     "LAYOUT",
@@ -57,6 +60,11 @@ class Wheel:
     def reference(self) -> str:
         """How a step's list names this wheel: `numpy==1.26.4 sha256:666dbfb6ec68`."""
         return f"{self.name}=={self.version} sha256:{self.sha256.short}"
+
+    @property
+    def long_reference(self) -> str:
+        """The reference with the whole hash, for wheels that share the short one."""
+        return f"{self.name}=={self.version} {self.sha256}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)

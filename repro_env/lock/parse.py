@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from repro_env.config import checks
 from repro_env.config.comparison import Comparison
@@ -15,7 +15,6 @@ from repro_env.config.torch import torch_backend
 from repro_env.errors import LockError, Problem
 from repro_env.lock import words
 from repro_env.lock.canonical import read_canonical
-from repro_env.lock.cuda_text import read_compat, read_cuda
 from repro_env.lock.data import read_data
 from repro_env.lock.fields import Fields, InvalidLockError
 from repro_env.lock.machine import read_gpu, read_host
@@ -38,6 +37,9 @@ from repro_env.lock.model import (
 from repro_env.lock.parse_builds import read_local, read_sources
 from repro_env.lock.parse_packages import Packages, read_packages
 from repro_env.values import Digest, Platform, PythonVersion, check_identifier
+
+if TYPE_CHECKING:
+    from repro_env.lock.cuda import CudaCompat, CudaFacts
 
 _CONFLICT = re.compile(r"^(?:<{7}|\|{7}|={7}|>{7})(?: |\r?$)", re.MULTILINE)
 
@@ -121,6 +123,18 @@ def _base(name: str, fields: Fields) -> LockedBase:
     return LockedBase(name=name, roots=roots, suite=suite, image=image, index=index)
 
 
+def _compat(fields: Fields) -> CudaCompat:
+    from repro_env.lock.cuda_text import read_compat  # noqa: PLC0415 - a check of what has no CUDA does without
+
+    return read_compat(fields)
+
+
+def _cuda(fields: Fields) -> CudaFacts:
+    from repro_env.lock.cuda_text import read_cuda  # noqa: PLC0415 - same
+
+    return read_cuda(fields)
+
+
 def _image_root(fields: Fields) -> ImageRoot:
     root = ImageRoot(
         manifest=fields.parsed("manifest", Digest.parse),
@@ -131,7 +145,7 @@ def _image_root(fields: Fields) -> ImageRoot:
         interpreter=fields.parsed("interpreter", words.absolute) if fields.has("interpreter") else "",
         user=fields.text("user") if fields.has("user") else "",
         env=fields.text_map("env", check_name=words.env_name, check=checks.word) if fields.has("env") else {},
-        compat=read_compat(fields),
+        compat=_compat(fields.table("compat")) if fields.has("compat") else None,
     )
     if bool(root.python) != bool(root.interpreter):
         raise fields.fail("interpreter", "stands where python is not empty, and only there")
@@ -248,7 +262,7 @@ def _environment(fields: Fields, python: PythonVersion, packages: Packages, file
         archive=_archive(fields, interpreter, packages) if fields.has("archive") else None,
         layout=layout,
         image=fields.parsed("environment", Digest.parse) if fields.has("environment") else None,
-        cuda=read_cuda(fields),
+        cuda=_cuda(fields.table("cuda")) if fields.has("cuda") else None,
     )
     fields.done()
     return environment

@@ -7,7 +7,6 @@ from typing import Any
 
 from repro_env.config.lines import KeyPath
 from repro_env.lock import words
-from repro_env.lock.dump import long_reference
 from repro_env.lock.fields import Fields, InvalidLockError
 from repro_env.lock.gpu_code import GpuCode, read_gpu_code
 from repro_env.lock.model import Interpreter, Wheel
@@ -28,7 +27,7 @@ class Packages:
             wheel = _wheel(Fields(values, ("package", index)), self.gpu_code)
             short = wheel.reference
             known = self._by_reference.get(short, wheel)
-            self._by_reference[long_reference(wheel)] = wheel
+            self._by_reference[wheel.long_reference] = wheel
             self._by_reference[short] = wheel if known is not None and known.sha256 == wheel.sha256 else None
 
     def listed(self, fields: Fields, key: str) -> tuple[Wheel, ...]:
