@@ -164,13 +164,13 @@ class _Address:
     def _engine(self) -> Any:
         dialect, _, driver = self._url.drivername.partition("+")
         own: dict[str, Any] = {}
+        url = self._url.set(drivername="postgresql+psycopg") if self._has_psycopg() else self._url
         if dialect == "sqlite" and driver in ("", "pysqlite") and self._url.database not in (None, "", ":memory:"):
-            own["creator"] = self._sqlite
+            own["creator"], url = self._sqlite, url.set(query={})
         if dialect == "postgresql":
             own["json_deserializer"] = _json
             if driver in ("", "psycopg", "psycopg2") and self._timeout:
                 own["connect_args"] = {"connect_timeout": self._url.query.get("connect_timeout", self._timeout)}
-        url = self._url.set(drivername="postgresql+psycopg") if self._has_psycopg() else self._url
         return self._sqlalchemy.create_engine(url, poolclass=self._sqlalchemy.pool.NullPool, **own)
 
     def _has_psycopg(self) -> bool:
