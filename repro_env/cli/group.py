@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 from typing import NoReturn
@@ -45,6 +46,8 @@ class _LazyGroup(click.Group):
         if cmd_name not in _COMMANDS:
             return None
         command: click.Command = importlib.import_module(f"repro_env.cli.{cmd_name}_command").command
+        gc.freeze()  # what was imported stays: only what the command itself makes is ever looked through
+        gc.enable()
         return command
 
     def invoke(self, ctx: click.Context) -> object:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import signal
 import sys
@@ -29,6 +30,7 @@ class _Terminated(KeyboardInterrupt):
 def main() -> NoReturn:
     """Run the command line and exit with its status; see `docs/reference/exit-status.md`."""
     arguments = sys.argv[1:]
+    gc.disable()  # until a command is imported, which makes no garbage to look for
     _open_standard_streams()
     try:
         status = _run(arguments)
@@ -44,6 +46,7 @@ def main() -> NoReturn:
         status = _BROKEN_PIPE
     except OSError as error:
         status = _refused_by_the_system(error, arguments)
+    gc.freeze()  # the interpreter's end would look through all there is once more
     sys.exit(status)
 
 

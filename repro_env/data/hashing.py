@@ -6,7 +6,6 @@ import hashlib
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 from repro_env.data.tree import RECORD, changed, record, steady
 
@@ -38,6 +37,8 @@ def hash_files(root: bytes, items: Sequence[Item], *, workers: int, progress: Pr
     small = [item for item, size in zip(items, sizes, strict=True) if size < _LARGE]
     batches = (small[start : start + _BATCH] for start in range(0, len(small), _BATCH))
     digests: dict[bytes, bytes] = {}
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - with logging, which what is known does without
+
     pool = ThreadPoolExecutor(workers)
     try:
         running = [pool.submit(_hash_batch, root, batch, progress) for batch in large]

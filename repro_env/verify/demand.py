@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 
 from repro_env.errors import UsageError, VerificationError
-from repro_env.verify.findings import NAMES, Finding
-from repro_env.verify.report import paragraphs, refused
+from repro_env.verify.findings import NAMES, Finding, paragraphs, refused
 
 
 def check_allowed(names: Iterable[str]) -> frozenset[str]:
