@@ -21,7 +21,8 @@ from repro_env.run.gpus import SELECTION
 from repro_env.verify.checks import check_step
 from repro_env.verify.demand import check_allowed
 from repro_env.verify.facts import Facts
-from repro_env.verify.report import findings_document, refused
+from repro_env.verify.findings import refused
+from repro_env.verify.report import findings_document
 from repro_env.verify.visible import visible
 
 _VERSION = 1

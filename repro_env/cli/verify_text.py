@@ -10,8 +10,8 @@ from itertools import zip_longest
 
 import click
 
-from repro_env.verify.findings import Finding
-from repro_env.verify.report import refused, word
+from repro_env.verify.findings import Finding, refused
+from repro_env.verify.report import word
 
 Findings = Mapping[str, Sequence[Finding]]
 """What was found for each step."""

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from repro_env.verify.collect import collect
-from repro_env.verify.findings import NAMES
+from repro_env.verify.findings import NAMES, paragraphs
 from repro_env.verify.needs import Needs, check
-from repro_env.verify.report import ENFORCE, OFF, WARN, Verification, paragraphs, rows
+from repro_env.verify.report import ENFORCE, OFF, WARN, Verification, rows
 from repro_env.verify.start import MODE, say
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ ALLOW, FINDINGS = "REPRO_ALLOW", "REPRO_FINDINGS"
 """The other variables that are for this program. The command sees none of them."""
 
 _VERBOSE = "verbose"
-_MODES = {"": ENFORCE, _VERBOSE: ENFORCE, WARN: WARN, OFF: OFF}
+_MODES = {"": ENFORCE, ENFORCE: ENFORCE, _VERBOSE: ENFORCE, WARN: WARN, OFF: OFF}
 _OUTPUT = "/repro/output"
 
 # As `errors.ReproError.exec_status` has them.
@@ -64,7 +64,7 @@ def _verify(argv: Sequence[str], environ: Mapping[str, str]) -> Verification:
         raise EntryError(USAGE, "there is no command to start", hint="give one after the image's name")
     chosen = environ.get(MODE, "")
     if chosen not in _MODES:
-        raise EntryError(USAGE, f"{MODE} is {chosen!r}", "it may be verbose, warn or off, or not set")
+        raise EntryError(USAGE, f"{MODE} is {chosen!r}", "it may be enforce, verbose, warn or off, or not set")
     mode, allowed = _MODES[chosen], _allowed(environ)
     if mode == OFF:
         return Verification(mode=mode, allowed=allowed)

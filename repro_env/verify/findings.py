@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
 from dataclasses import asdict
 from typing import Any, Literal
 
@@ -76,8 +77,17 @@ def unknown(name: str, needed: str, why: str, hint: str = "allow it if you know 
     return Finding(name=name, status="unknown", needed=needed, found="unknown", why=why, hint=hint)
 
 
-def paragraph(finding: Finding) -> str:
-    """Return a finding that is not met, for people: several lines."""
+def refused(findings: Iterable[Finding], allowed: Collection[str]) -> tuple[Finding, ...]:
+    """Return the findings that are not met and were not allowed by name."""
+    return tuple(one for one in findings if not one.is_met and one.name not in allowed)
+
+
+def paragraphs(findings: Iterable[Finding]) -> str:
+    """Return findings that are not met, for people: several lines each."""
+    return "\n".join(map(_paragraph, findings))
+
+
+def _paragraph(finding: Finding) -> str:
     lines = [f"{finding.name}: needed {finding.needed}, found {finding.found}"]
     lines += [f"  {text}" for text in (finding.why, finding.hint) if text]
     return "\n".join(lines)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from repro_env.frozen import dataclass
 from repro_env.verify.facts import Facts
-from repro_env.verify.findings import Finding, paragraph
+from repro_env.verify.findings import Finding, refused
 from repro_env.verify.needs import Needs
 
 VERSION = 1
@@ -56,11 +56,6 @@ class Verification:
         }
 
 
-def refused(findings: Iterable[Finding], allowed: Collection[str]) -> tuple[Finding, ...]:
-    """Return the findings that are not met and were not allowed by name."""
-    return tuple(one for one in findings if not one.is_met and one.name not in allowed)
-
-
 def findings_document(findings: Iterable[Finding], allowed: Collection[str]) -> list[dict[str, Any]]:
     """Return findings as JSON holds them, each with whether it failed and was allowed to."""
     return [{**one.to_dict(), "allowed": not one.is_met and one.name in allowed} for one in findings]
@@ -76,8 +71,3 @@ def rows(findings: Iterable[Finding], allowed: Collection[str]) -> list[str]:
 def word(finding: Finding, allowed: Collection[str]) -> str:
     """Return what a finding comes to: `ok`, `allowed`, `mismatch` or `unknown`."""
     return "allowed" if not finding.is_met and finding.name in allowed else finding.status
-
-
-def paragraphs(findings: Sequence[Finding]) -> str:
-    """Return findings that are not met, for people."""
-    return "\n".join(map(paragraph, findings))

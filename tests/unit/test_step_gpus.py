@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import socketserver
+import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -225,6 +227,24 @@ def test_an_engine_that_does_not_answer_gives_no_gpus(store: Store, tmp_path: Pa
     found = runtime.pass_gpus(grant())
     assert isinstance(found, Unavailable)
     assert "does not answer" in found.reason
+
+
+class Refusing(socketserver.StreamRequestHandler):
+    """Answers whatever is asked with an error, as an engine that a proxy stands before."""
+
+    def handle(self) -> None:
+        while self.rfile.readline().strip():
+            pass
+        self.wfile.write(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 9\r\nConnection: close\r\n\r\nforbidden")
+
+
+def test_an_engine_that_refuses_to_answer_gives_no_gpus(store: Store, tmp_path: Path) -> None:
+    with socketserver.ThreadingUnixStreamServer(f"{tmp_path}/engine.sock", Refusing) as engine:
+        threading.Thread(target=engine.serve_forever, daemon=True).start()
+        found = Docker(store, Silent(), {"DOCKER_HOST": f"unix://{engine.server_address}"}).pass_gpus(grant())
+        engine.shutdown()
+    assert isinstance(found, Unavailable)
+    assert "403" in found.reason or "forbidden" in found.reason.lower()
 
 
 # As files

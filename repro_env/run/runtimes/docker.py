@@ -169,6 +169,8 @@ class Docker:
 
     def pass_gpus(self, grant: GpuGrant) -> Passing | Unavailable:
         """Return the devices by CDI, else by the engine's NVIDIA runtime, else as nodes and the driver's files."""
+        if silent := self.unavailable():
+            return silent
         what, host = "the Docker engine does not tell what it can do", engine_host(self._environ)
         try:
             with engine_errors(what), contextlib.closing(connect(host)) as api:
