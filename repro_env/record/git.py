@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import re
 import tempfile
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
@@ -33,7 +33,6 @@ which has its own place."""
 
 _TIMEOUT = 60.0
 _KEPT_VARIABLES = ("GIT_CONFIG", "GIT_CEILING_DIRECTORIES", "GIT_DISCOVERY_ACROSS_FILESYSTEM")
-_QUESTIONS = 3
 _STATUS = (
     *("status", "--porcelain=v2", "-z", "--branch", "--no-renames"),
     *("--untracked-files=no", "--ignore-submodules=none"),  # untracked files may be a million, of data
@@ -86,6 +85,30 @@ class _Git:
         return self.run(["git", *words], timeout=_TIMEOUT, env=env, cwd=self.directory, stdin=stdin, check=check).stdout
 
 
+class _Question(threading.Thread):
+    """A question to git that is answered meanwhile; a pool of threads takes longer to import than git to answer."""
+
+    def __init__(self, git: _Git, *words: str, check: bool = True) -> None:
+        super().__init__()
+        self._git, self._words, self._check = git, words, check
+        self._found: str | ToolError = ""
+        self.start()
+
+    def run(self) -> None:
+        """Ask."""
+        try:
+            self._found = self._git(*self._words, check=self._check)
+        except ToolError as error:
+            self._found = error
+
+    def answer(self) -> str:
+        """Wait for what git prints, and return it. Errors: `ToolError`."""
+        self.join()
+        if isinstance(self._found, ToolError):
+            raise self._found
+        return self._found
+
+
 def _harmless(name: str) -> bool:
     return not name.startswith("GIT_") or name.startswith(("GIT_OPTIONAL", "GIT_TERMINAL", *_KEPT_VARIABLES))
 
@@ -99,16 +122,16 @@ def git_state(project: Path, code: Iterable[str], directory: Path, run: Run, *, 
     """
     git = _Git(directory=project, run=run)
     try:
-        place = git("rev-parse", "--show-cdup", "--show-prefix", "HEAD", "HEAD^{tree}").split("\n")
-        with ThreadPoolExecutor(_QUESTIONS) as pool:  # none of them waits for another
-            status = pool.submit(git, *_STATUS, "--", ":/" if whole else ".")
-            index = pool.submit(git, "ls-files", "-z", "--stage", "--full-name", "--", ".")
-            remotes = pool.submit(git, "config", "-z", "--get-regexp", _REMOTE, check=False)
-        entries = status.result().split("\0")
-        changes = _changes(entries, index.result().split("\0"), [place[1] + path for path in code])
+        # None of them waits for another.
+        where = _Question(git, "rev-parse", "--show-cdup", "--show-prefix", "HEAD", "HEAD^{tree}")
+        status = _Question(git, *_STATUS, "--", ":/" if whole else ".")
+        index = _Question(git, "ls-files", "-z", "--stage", "--full-name", "--", ".")
+        remotes = _Question(git, "config", "-z", "--get-regexp", _REMOTE, check=False)
+        up, prefix, commit, tree = where.answer().split("\n")[:4]
+        entries = status.answer().split("\0")
+        changes = _changes(entries, index.answer().split("\0"), [prefix + path for path in code])
     except ToolError:
         return None
-    up, prefix, commit, tree = place[:4]
     branch = next((entry.removeprefix(_BRANCH) for entry in entries if entry.startswith(_BRANCH)), "")
     branch = "" if branch == _DETACHED else branch
     state = GitState(
@@ -116,7 +139,7 @@ def git_state(project: Path, code: Iterable[str], directory: Path, run: Run, *, 
         dirty=bool(changes),
         tree=tree,
         branch=branch,
-        remote=_remote(remotes.result().split("\0"), branch),
+        remote=_remote(remotes.answer().split("\0"), branch),
         prefix=prefix,
     )
     return _with_difference(state, _Git(directory=project / up, run=run), changes, directory) if changes else state
