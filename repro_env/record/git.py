@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import tempfile
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
@@ -20,6 +20,7 @@ from repro_env.edges import process
 from repro_env.edges.files import os_errors
 from repro_env.errors import ToolError
 from repro_env.frozen import dataclass
+from repro_env.record.line_ends import carriage_returns, converts, keep_bytes
 from repro_env.record.model import GitState
 from repro_env.values import Digest, format_size, strip_credentials
 
@@ -44,7 +45,7 @@ _DIFFERENCE = ("--cached", "--binary", "--full-index", "--no-renames", "--no-ext
 _BRANCH = "# branch.head "
 _DETACHED = "(detached)"
 _ORDINARY, _UNMERGED = 8, 10  # the fields before the path
-_REMOTE = r"^(remote\..*\.url|branch\..*\.remote)$"
+_SETTINGS = r"^(remote\..*\.url|branch\..*\.remote|core\.(autocrlf|eol|attributesfile))$"
 _PROTOCOL = re.compile(r"[A-Za-z0-9+.-]+::")  # of a remote helper, whose address may be a whole command line
 _UNREADABLE = "\N{REPLACEMENT CHARACTER}"
 
@@ -76,13 +77,24 @@ class _Git:
     directory: Path
     run: Run
     extra: tuple[tuple[str, str], ...] = ()
+    settings: tuple[str, ...] = ()
 
     def __call__(self, *words: str, stdin: str = "", check: bool = True) -> str:
         """Return what git prints. Errors: `ToolError`."""
         variables = process.base_environment(GIT_OPTIONAL_LOCKS="0", GIT_TERMINAL_PROMPT="0")
         kept = {name: value for name, value in variables.items() if _harmless(name)}
         env = {**kept, **dict(self.extra)}
-        return self.run(["git", *words], timeout=_TIMEOUT, env=env, cwd=self.directory, stdin=stdin, check=check).stdout
+        return self.run(
+            ["git", *self.settings, *words], timeout=_TIMEOUT, env=env, cwd=self.directory, stdin=stdin, check=check
+        ).stdout
+
+
+PLAIN = (
+    *("-c", "core.autocrlf=false", "-c", "core.eol=native", "-c", "core.safecrlf=false"),
+    *("-c", "core.attributesFile=/dev/null", "-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false"),
+    *("-c", "submodule.recurse=false"),
+)
+"""Options that make git do what the repository alone says, and run no hook: people's own settings do not travel."""
 
 
 class _Question(threading.Thread):
@@ -126,28 +138,31 @@ def git_state(project: Path, code: Iterable[str], directory: Path, run: Run, *, 
         where = _Question(git, "rev-parse", "--show-cdup", "--show-prefix", "HEAD", "HEAD^{tree}")
         status = _Question(git, *_STATUS, "--", ":/" if whole else ".")
         index = _Question(git, "ls-files", "-z", "--stage", "--full-name", "--", ".")
-        remotes = _Question(git, "config", "-z", "--get-regexp", _REMOTE, check=False)
+        asked = _Question(git, "config", "-z", "--get-regexp", _SETTINGS, check=False)
         up, prefix, commit, tree = where.answer().split("\n")[:4]
         entries = status.answer().split("\0")
-        changes = _changes(entries, index.answer().split("\0"), [prefix + path for path in code])
+        paths = [prefix + path for path in code]
+        changes = _changes(entries, index.answer().split("\0"), paths)
     except ToolError:
         return None
+    settings = dict(entry.partition("\n")[::2] for entry in asked.answer().split("\0") if entry)
+    raw = carriage_returns(project / up, paths) if converts(settings) else ()
     branch = next((entry.removeprefix(_BRANCH) for entry in entries if entry.startswith(_BRANCH)), "")
     branch = "" if branch == _DETACHED else branch
     state = GitState(
         commit=commit,
-        dirty=bool(changes),
+        dirty=False,
         tree=tree,
         branch=branch,
-        remote=_remote(remotes.answer().split("\0"), branch),
+        remote=_remote(settings, branch),
         prefix=prefix,
     )
-    return _with_difference(state, _Git(directory=project / up, run=run), changes, directory) if changes else state
+    git = _Git(directory=project / up, run=run, settings=PLAIN)
+    return _with_difference(state, git, changes, raw, directory) if changes or raw else state
 
 
-def _remote(entries: Iterable[str], branch: str) -> str:
+def _remote(found: Mapping[str, str], branch: str) -> str:
     """Return the address that the branch, or else `origin`, is fetched from."""
-    found = dict(entry.partition("\n")[::2] for entry in entries if entry)
     name = found.get(f"branch.{branch}.remote", "origin")
     return clean_remote(found.get(f"remote.{name}.url", ""))
 
@@ -194,19 +209,23 @@ def _matters(change: _Change, code: Iterable[str]) -> bool:
     return change.submodule != _UNTRACKED_INSIDE or any(path.startswith(f"{change.path}/") for path in code)
 
 
-def _with_difference(state: GitState, git: _Git, changes: Sequence[_Change], directory: Path) -> GitState:
-    kept, omitted = _bounded(git.directory, changes)
+def _with_difference(
+    state: GitState, git: _Git, changes: Sequence[_Change], raw: Sequence[str], directory: Path
+) -> GitState:
+    changed = {change.path for change in changes}
+    every = [*changes, *(_Change(path=path) for path in raw if path not in changed)]
+    kept, omitted = _bounded(git.directory, every)
     target = directory / DIFF
     try:
-        _write_difference(git, kept, target)
+        _write_difference(git, kept, raw, target)
     except ToolError as error:
         said = error.why.splitlines()[-1] if error.why else ""
-        return replace(state, omitted=(f"every change: {error.what}: {said}", *omitted))
+        return replace(state, dirty=True, omitted=(f"every change: {error.what}: {said}", *omitted))
     with os_errors(f"read {target}"):
         text = target.read_bytes()
         if not text:
             target.unlink()
-    return replace(state, diff=Digest.of(text) if text else None, omitted=omitted)
+    return replace(state, dirty=bool(text or omitted), diff=Digest.of(text) if text else None, omitted=omitted)
 
 
 def _bounded(top: Path, changes: Sequence[_Change]) -> tuple[list[str], tuple[str, ...]]:
@@ -241,8 +260,11 @@ def _size(path: Path) -> int:
     return 0 if path.is_dir() else found.st_size
 
 
-def _write_difference(git: _Git, paths: Sequence[str], target: Path) -> None:
-    """Write what changed in these paths, as the work tree has them now. Errors: `ToolError`, `StoreError`."""
+def _write_difference(git: _Git, paths: Sequence[str], raw: Sequence[str], target: Path) -> None:
+    """Write what changed in these paths, as the work tree has them now; of those in `raw` the very bytes.
+
+    Errors: `ToolError`, `StoreError`.
+    """
     objects = git.directory / git("rev-parse", "--git-path", "objects").removesuffix("\n")
     with os_errors(f"write to {target.parent}"), tempfile.TemporaryDirectory(dir=target.parent) as name:
         own = Path(name) / "objects"
@@ -252,4 +274,5 @@ def _write_difference(git: _Git, paths: Sequence[str], target: Path) -> None:
         apart = replace(git, extra=extra)
         apart("read-tree", "HEAD")
         apart("update-index", "-z", "--add", "--remove", "--replace", "--stdin", stdin="\0".join([*paths, ""]))
+        keep_bytes(apart, git.directory, [path for path in raw if path in paths])
         apart("diff-index", *_DIFFERENCE, "--src-prefix=a/", "--dst-prefix=b/", f"--output={target}", "HEAD")

@@ -12,13 +12,15 @@ from typing import Protocol
 
 from repro_env.edges.files import os_errors
 from repro_env.errors import ReproError, ToolError
-from repro_env.record.git import clean_remote
+from repro_env.record.git import PLAIN, clean_remote
 from repro_env.record.model import GitState
 from repro_env.values import Digest
 
 _TIMEOUT = 3600.0  # seconds; a repository may have to be cloned from afar
 _ANOTHER = "name another repository with --repository"
 _PRESENT = "`--here` runs the code that is checked out now"
+
+_AS_IT_IS = ("--whitespace=nowarn", "--no-ignore-whitespace")
 
 _LOCAL = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR", "GIT_PREFIX")
 """Variables by which git tells a hook's children which repository they are in; here another one is meant."""
@@ -100,20 +102,14 @@ class _Clone:
     def make(self, repository: str, commit: str) -> None:
         """Clone a repository and check the commit out. Errors: `RestoreError`, `ToolError`."""
         local = Path(repository).is_dir()
-        # With --shared the clone takes even what no branch reaches any more. No template: no hook of the user's runs.
+        # With --shared the clone takes even what no branch reaches any more. The copy that a CI job has is shallow.
         how = ("--shared",) if local else ()
         with os_errors(f"make {self._directory}"):
             self._directory.parent.mkdir(parents=True, exist_ok=True)
         words = (
-            "git",
-            "clone",
-            "--quiet",
-            "--no-checkout",
-            "--template=",
-            *how,
-            "--",
-            repository,
-            str(self._directory),
+            *("git", *PLAIN, "-c", "clone.rejectShallow=false"),
+            *("clone", "--quiet", "--no-checkout", "--template=", "--origin=origin", *how),
+            *("--", repository, str(self._directory)),
         )
         try:
             self._run(words, timeout=_TIMEOUT, env=self._environ)
@@ -138,7 +134,7 @@ class _Clone:
             why = f"{diff}\n  needed {digest}\n  found  {found}"
             raise RestoreError("the run's uncommitted changes are not what was recorded", why, _PRESENT)
         try:
-            self._git("apply", "--index", "--binary", "--whitespace=nowarn", str(diff.absolute()))
+            self._git("apply", "--index", "--binary", *_AS_IT_IS, str(diff.absolute()))
         except ToolError as error:
             raise RestoreError("the run's uncommitted changes cannot be applied", error.why, _PRESENT) from error
 
@@ -157,7 +153,7 @@ class _Clone:
         self._git(*words)
 
     def _git(self, *words: str, check: bool = True) -> _Completed:
-        arguments: Sequence[str] = ("git", "-C", str(self._directory), *words)
+        arguments: Sequence[str] = ("git", *PLAIN, "-C", str(self._directory), *words)
         return self._run(arguments, timeout=_TIMEOUT, env=self._environ, check=check)
 
 
