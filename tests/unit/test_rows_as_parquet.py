@@ -179,6 +179,7 @@ def test_row_groups_end_where_rows_and_bytes_say(cache: Path) -> None:
     ("values", "declared", "kind"),
     [
         ([1, 2.5], "", "double"),
+        ([[1, 2.5], [3]], "", "list<element: double>"),
         ([1, Decimal("2.50")], "", "decimal128(38, 2)"),
         ([2**63], "", "decimal128(38, 0)"),
         ([1], "int32", "int32"),

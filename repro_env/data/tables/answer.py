@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, time
 from decimal import Decimal
@@ -87,7 +87,7 @@ def write_answer(
     with os_errors(f"write in {cache}"):
         stream = tempfile.TemporaryFile(dir=cache)  # noqa: SIM115 - what is returned
         try:
-            count = write_parquet(stream, columns, _fitting(spool.rows(), columns))
+            count = write_parquet(stream, columns, spool.rows())
             stream.seek(0)
         except UnicodeEncodeError as error:
             stream.close()
@@ -210,18 +210,6 @@ def _decimal(data: str, seen: _Seen) -> Kind:
         why = f"its numbers need more than {DIGITS} digits, {seen.places} of them after the point"
         raise refused(data, seen.name, why, f"cast it to numeric({DIGITS}, ...), double precision or text in the query")
     return kind_of(f"decimal({DIGITS},{seen.places})")
-
-
-def _fitting(rows: Iterable[Row], columns: Sequence[Column]) -> Iterator[Row]:
-    """Yield rows with what a column of floats holds of whole numbers as floats."""
-    floats = [number for number, column in enumerate(columns) if column.kind.name.startswith("float")]
-    for row in rows:
-        if any(type(row[number]) is int for number in floats):
-            yield tuple(
-                float(value) if number in floats and type(value) is int else value for number, value in enumerate(row)
-            )
-        else:
-            yield row
 
 
 def refused(data: str, column: str, why: str, hint: str = _AS_TEXT) -> ConfigError:

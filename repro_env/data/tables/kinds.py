@@ -21,7 +21,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, time, timedelta
-from decimal import Decimal
+from decimal import Context, Decimal, Inexact
 from typing import Any
 from uuid import UUID
 
@@ -40,6 +40,8 @@ DIGITS = 38
 _EPOCH, _EPOCH_UTC, _EPOCH_DAY = datetime(1970, 1, 1), datetime(1970, 1, 1, tzinfo=UTC), date(1970, 1, 1).toordinal()  # noqa: DTZ001 - of times without a zone
 _MICROSECOND = timedelta(microseconds=1)
 _NAN = struct.unpack("<d", bytes.fromhex("000000000000f87f"))[0]
+
+_EXACT = Context(prec=2 * DIGITS, traps=[Inexact])
 
 Encode = Callable[[Sequence[Any]], bytes]
 
@@ -91,15 +93,14 @@ def kind_of(name: str) -> Kind:
 
 
 def unscaled(value: Decimal | int, scale: int) -> int:
-    """Return the whole number that a decimal is of units of the last of `scale` places. Errors: `ValueError`."""
-    units: int = 10**scale
+    """Return the whole number that a decimal is of units of the last of `scale` places.
+
+    Errors: `decimal.Inexact` for one with more places.
+    """
     if isinstance(value, int):
+        units: int = 10**scale
         return value * units
-    sign, digits, exponent = value.as_tuple()
-    if not isinstance(exponent, int) or exponent + scale < 0:
-        raise ValueError(f"{value} has more than {scale} places")
-    number: int = int("".join(map(str, digits))) * 10 ** (exponent + scale)
-    return -number if sign else number
+    return int(_EXACT.to_integral_exact(_EXACT.scaleb(value, scale)))
 
 
 def _packed(letter: str) -> Encode:
