@@ -35,10 +35,12 @@ def hash_files(root: bytes, items: Sequence[Item], *, workers: int, progress: Pr
     sizes = [RECORD.unpack(expected)[0] for _name, expected in items]
     large = [[item] for item, size in zip(items, sizes, strict=True) if size >= _LARGE]
     small = [item for item, size in zip(items, sizes, strict=True) if size < _LARGE]
+    if not large and len(small) <= _BATCH:
+        return dict(_hash_batch(root, small, progress))
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - with logging, which a small output does without
+
     batches = (small[start : start + _BATCH] for start in range(0, len(small), _BATCH))
     digests: dict[bytes, bytes] = {}
-    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - with logging, which what is known does without
-
     pool = ThreadPoolExecutor(workers)
     try:
         running = [pool.submit(_hash_batch, root, batch, progress) for batch in large]

@@ -27,6 +27,7 @@ from repro_env.run.gpus import GpuGrant, Passing
 from repro_env.run.mounts import Mount
 from repro_env.run.plan import HOSTNAME, RunPlan, mounts
 from repro_env.run.runtimes.base import Needs, Unavailable
+from repro_env.run.runtimes.gpu_files import pass_files
 
 _PROBE_SECONDS = 20.0
 
@@ -106,8 +107,6 @@ class Bwrap:
 
     def pass_gpus(self, grant: GpuGrant) -> Passing | Unavailable:
         """Return the device nodes and the driver's files that the sandbox shows."""
-        from repro_env.run.runtimes.gpu_files import pass_files  # noqa: PLC0415 - a step without GPUs does without
-
         return pass_files(grant, self._driver, "use a container engine that has NVIDIA's container toolkit")
 
     def not_isolated(self, plan: RunPlan) -> Sequence[str]:

@@ -24,7 +24,6 @@ from repro_env.image.seal import is_intact, seal
 from repro_env.image.store import Store
 from repro_env.lock.model import Wheel
 from repro_env.lock.places import Roots
-from repro_env.run.find_driver import find_driver
 from repro_env.run.gpus import GpuGrant, Passing, selection
 from repro_env.run.plan import RunPlan
 from repro_env.run.runtimes.base import Needs, Unavailable
@@ -103,6 +102,8 @@ class Venv:
 
     def pass_gpus(self, grant: GpuGrant) -> Passing | Unavailable:
         """Return the variables by which CUDA leaves the other GPUs alone; a process can still reach them."""
+        from repro_env.run.find_driver import find_driver  # noqa: PLC0415 - a step without GPUs does without
+
         unlisted = find_driver(grant, root=self._driver).unlisted
         return Passing(
             how="as devices of this machine",
