@@ -194,6 +194,8 @@ def _changes(before: Lock, after: Lock, name: str, inputs: DataSupply) -> list[s
     if old.digest == new.digest:
         return lines
     lines.append(f"content: {_words(old)} -> {_words(new)}")
+    if rows := inputs.row_changes(old, new):
+        return [*lines, rows]
     files = (inputs.manifest(old), inputs.manifest(new))
     if files[0] is None or files[1] is None:
         return [*lines, "which files changed is not known here, where one of the manifests is missing"]

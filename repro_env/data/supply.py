@@ -24,6 +24,7 @@ from repro_env.image.store import Store
 from repro_env.lock.model import LockedData
 
 _OWN = f"{PLACES}/"
+_OF_ROWS = {"sql", "iceberg"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +52,20 @@ class DataSupply(DataInputs):
         resolved = source.resolve(Request.of(data))
         if resolved.place:
             return self._lock_here(data, resolved)
-        return self._remote(source).lock(data, resolved, previous)
+        locked = self._remote(source).lock(data, resolved, previous)
+        if previous is not None and (words := self.row_changes(previous, locked)):
+            self._report.note(f"data {data.name}: {words}")
+        return locked
+
+    def row_changes(self, before: LockedData, after: LockedData) -> str:
+        """Return how many rows of a query's answer or a table differ, or nothing where that is not known here."""
+        if before.digest == after.digest or {before.source, after.source} - _OF_ROWS:
+            return ""
+        from repro_env.data.tables.changes import row_changes  # noqa: PLC0415 - what most projects do without
+
+        store = self._store()
+        blobs = [store.blob(one.digest) for one in (before, after) if one.kind == "file" and store.has(one.digest)]
+        return row_changes(*blobs) if len(blobs) == 2 else ""  # noqa: PLR2004 - both
 
     def by_content(self, locked: LockedData) -> LockedData:
         """Return a pin as one of content, which for a weaker pin is what it turned out to be when it was pulled.

@@ -74,7 +74,7 @@ def test_another_answer_is_told_and_locked_when_asked(orders: OnDisk, golden: Go
     assert orders.repro("data", "pull").status == 0, "this machine's store still has the answer"
     (orders.root / "before.lock").write_text((orders.root / "repro.lock").read_text())
     answer = orders.repro("lock", "-D", "raw")
-    assert answer.status == 0, answer.stderr
+    golden("data-query-lock.txt", str(answer))
     golden("data-query-diff.txt", str(orders.repro("data", "diff", "before.lock")))
 
 

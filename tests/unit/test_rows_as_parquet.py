@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from repro_env.data.tables.answer import Answer, write_answer
+from repro_env.data.tables.changes import row_changes
 from repro_env.data.tables.kinds import Json
 from repro_env.data.tables.spool import Spool, row_key
 from repro_env.errors import ConfigError, FetchError
@@ -237,3 +238,31 @@ def test_no_rows_and_one_row_have_words_of_their_own(cache: Path) -> None:
     one = answer(cache, ["a"], [([1],)])
     assert one.words == "1 row: a list<int64>"
     content(one)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "words"),
+    [
+        (everything(40), everything(40)[3:], "0 rows are new, 3 rows are gone, 37 the same"),
+        (everything(40), everything(41), "1 row is new, 0 rows are gone, 40 the same"),
+        (everything(40) * 2, everything(40), "0 rows are new, 40 rows are gone, 40 the same"),
+        (everything(9), everything(9)[::-1], "the same rows in another order"),
+        (everything(0), [], "the same rows in another order"),
+        (everything(9), [(*row[:-1], ["b"]) for row in everything(9)], "9 rows are new, 9 rows are gone, 0 the same"),
+    ],
+)
+def test_rows_that_differ_are_counted(before: Rows, after: Rows, words: str, tmp_path: Path) -> None:
+    (tmp_path / "before").write_bytes(content(answer(tmp_path, COLUMNS, before, ordered=False)))
+    (tmp_path / "after").write_bytes(content(answer(tmp_path, COLUMNS, after, ordered=False)))
+    assert row_changes(tmp_path / "before", tmp_path / "after") == words
+
+
+def test_rows_of_other_columns_and_other_programs_are_not_counted(tmp_path: Path) -> None:
+    (tmp_path / "own").write_bytes(content(answer(tmp_path, ["a"], [(1,)])))
+    (tmp_path / "column").write_bytes(content(answer(tmp_path, ["b"], [(1,)])))
+    (tmp_path / "empty").touch()
+    (tmp_path / "text").write_bytes(b"no Parquet")
+    (tmp_path / "damaged").write_bytes(b"PAR1" + b"\xff" * 8 + b"PAR1")
+    pq.write_table(pa.table({"a": [1]}), tmp_path / "theirs")
+    others = ["column", "empty", "text", "damaged", "theirs"]
+    assert [row_changes(tmp_path / "own", tmp_path / other) for other in others] == [""] * 5
