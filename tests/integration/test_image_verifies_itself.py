@@ -6,6 +6,7 @@ NVML answers from recorded machines. It is mounted into the containers, as NVIDI
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from repro_env.values import Digest
 pytestmark = [pytest.mark.network, pytest.mark.xdist_group("runtimes")]
 
 TIMEOUT = 180
-NAME = "selfcheck"
+NAME = f"selfcheck{os.getpid()}"  # images are removed by it, which another process's must not be
 
 PROJECT = f"""\
 [project]

@@ -19,6 +19,9 @@ from repro_env.values import Digest, Platform, PythonVersion
 BUSYBOX = Path("/bin/busybox")
 COMMANDS = ("cat", "env", "grep", "id", "ip", "kill", "ls", "mkdir", "nc", "sh", "sleep", "touch", "true")
 
+PROJECT = os.environ.setdefault("REPRO_TEST_PROJECT", f"tiny{os.getpid()}")
+"""This process's own, and that of processes it starts: whoever removes images at their end leaves others' alone."""
+
 ENVIRONMENT = Environment(interpreter="3.11.2", wheels=())
 
 
@@ -108,7 +111,7 @@ def tiny_plan(
         step,
         ENVIRONMENT,
         run=run,
-        project="tiny",
+        project=PROJECT,
         image=image,
         image_environment={},
         inputs=inputs,
