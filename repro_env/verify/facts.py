@@ -44,6 +44,11 @@ class Gpu:
         """The device for people, `GPU 0 (NVIDIA L4)`."""
         return f"GPU {self.index}" + (f" ({self.name})" if self.name else "")
 
+    @property
+    def cuda_name(self) -> str:
+        """What `CUDA_VISIBLE_DEVICES` calls the device: its number, or a MIG instance's UUID."""
+        return self.uuid if self.mig else str(self.index)
+
     @classmethod
     def from_dict(cls, values: object) -> Self:
         """Read a JSON object. Errors: `ValueError`."""

@@ -125,7 +125,7 @@ def _every(
     silent = [gpu for gpu in gpus if not shown(gpu)]
     wrong = [gpu for gpu in gpus if shown(gpu) and not passes(gpu)]
     if wrong:
-        good = [str(gpu.index) for gpu in gpus if gpu not in wrong and gpu not in silent]
+        good = [gpu.cuda_name for gpu in gpus if gpu not in wrong and gpu not in silent]
         few = f"let the step see only GPUs that do: CUDA_VISIBLE_DEVICES={','.join(good)}"
         hint = few if len(good) >= count else "run the step on a machine with such GPUs"
         return not_met(name, needed, "; ".join(_alike(wrong, shown)), hint=hint)

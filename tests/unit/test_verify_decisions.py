@@ -208,6 +208,8 @@ def test_where_some_gpus_will_do_the_hint_names_them() -> None:
     small = replace(A100, index=1, memory=GIB)
     finding = decide(GpuRequest(memory=40 * GIB), gpus(A100, small))["memory"]
     assert finding.hint == "let the step see only GPUs that do: CUDA_VISIBLE_DEVICES=0"
+    parts = gpus(replace(MIG, uuid="MIG-1"), replace(MIG, uuid="MIG-2", memory=GIB))
+    assert decide(GpuRequest(memory=9 * GIB), parts)["memory"].hint.endswith(" CUDA_VISIBLE_DEVICES=MIG-1")
     both = decide(GpuRequest(count=2, memory=40 * GIB), gpus(A100, small))["memory"]
     assert both.hint == "run the step on a machine with such GPUs"
 
