@@ -277,6 +277,17 @@ def test_large_answers_are_streamed(clerk: Machine, server: Postgres, monkeypatc
 
 
 @needs_postgres
+def test_a_connection_that_breaks_off_is_told(clerk: Machine) -> None:
+    query = (
+        "SELECT i, CASE i WHEN 9000 THEN pg_terminate_backend(pg_backend_pid()) END FROM generate_series(1, 20000) AS i"
+    )
+    with pytest.raises(FetchError, match="failed") as error:
+        lock(clerk, query)
+    assert "terminating connection" in error.value.why
+    assert lock(clerk, "SELECT 1 AS i").revision == "1 row: i int32"
+
+
+@needs_postgres
 @pytest.mark.parametrize(
     ("query", "why"),
     [

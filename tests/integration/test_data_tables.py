@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import base64
+import http.server
 import json
 import struct
 import sys
+import threading
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -24,6 +26,7 @@ from repro_env.lock.model import LockedData
 
 deltalake = pytest.importorskip("deltalake")
 pyiceberg = pytest.importorskip("pyiceberg.catalog")
+pyiceberg_config = pytest.importorskip("pyiceberg.utils.config")
 
 LOG = "_delta_log/00000000000000000000.json"
 MOMENT = datetime(2026, 1, 1, 1, 2, 3, 45, tzinfo=UTC)
@@ -361,3 +364,73 @@ def test_a_shallow_clone_is_told(table: Path, machine: Machine) -> None:
     log.write_text("".join(json.dumps(line) + "\n" for line in lines))
     with pytest.raises(VerificationError, match="outside of its table"):
         lock_delta(machine, table)
+
+
+class _Catalog(http.server.BaseHTTPRequestHandler):
+    """As much of Iceberg's REST catalog as reading a table takes. Source: Iceberg's rest-catalog-open-api.yaml."""
+
+    tables: ClassVar[dict[str, Any]] = {}
+    asked: ClassVar[list[str]] = []
+
+    def do_GET(self) -> None:
+        self.asked.append(self.path)
+        if self.headers.get("Authorization") != f"Bearer {TOKEN}":
+            return self._answer(401, {"error": {"message": "not authorized", "type": "NotAuthorized", "code": 401}})
+        if self.path.startswith("/v1/config"):
+            return self._answer(200, {"defaults": {}, "overrides": {}})
+        found = self.tables.get(self.path)
+        if found is None:
+            return self._answer(404, {"error": {"message": "no such table", "type": "NoSuchTable", "code": 404}})
+        return self._answer(200, found)
+
+    def _answer(self, status: int, document: Any) -> None:
+        content = json.dumps(document).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *words: Any) -> None:
+        pass
+
+
+TOKEN = "s3cr3t-token"
+
+
+@pytest.fixture
+def rest(events: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The table in a REST catalog that wants a token, as pyiceberg's own variables have it."""
+    document = json.loads(Path(events.metadata_location.removeprefix("file://")).read_text())
+    found = {"metadata-location": events.metadata_location, "metadata": document, "config": {}}
+    monkeypatch.setattr(_Catalog, "tables", {"/v1/namespaces/lake/tables/events": found})
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Catalog) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        monkeypatch.setenv("PYICEBERG_CATALOG__PROD__URI", f"http://127.0.0.1:{server.server_port}")
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def configured(monkeypatch: pytest.MonkeyPatch, token: str) -> None:
+    """Have pyiceberg read its variables, which it does when it is imported."""
+    monkeypatch.setenv("PYICEBERG_CATALOG__PROD__TOKEN", token)
+    monkeypatch.setattr("pyiceberg.catalog._ENV_CONFIG", pyiceberg_config.Config())
+
+
+def test_a_rest_catalog_of_pyicebergs_own_configuration(
+    rest: str, machine: Machine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    configured(monkeypatch, TOKEN)
+    asked: dict[str, Any] = {"uri": "iceberg://lake.events", "options": {"catalog": "prod"}}
+    locked = machine.lock(**asked)
+    there = machine.elsewhere()
+    assert there.have(locked) == locked
+    assert pq.read_table(there.place(locked)).num_rows == 6
+    configured(monkeypatch, "wr0ng-token")
+    with pytest.raises(FetchError, match="cannot read") as error:
+        machine.elsewhere("other").lock(**asked)
+    assert "not authorized" in error.value.why
+    assert "wr0ng" not in str(error.value)
+    kept = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
+    assert not any(b"s3cr3t" in content for content in kept)

@@ -15,7 +15,11 @@ from projects import COUNT, TWO_STEPS, OnDisk
 
 Golden = Callable[[str, str], None]
 
-QUERY = 'query = "SELECT id, name FROM orders"\nconnection = "ORDERS_DB"'
+QUERY = '''query = """
+SELECT id, name -- "of" all
+FROM orders;
+"""
+connection = "ORDERS_DB"'''
 SIZES = """\
 import pathlib, sys
 source, target = map(pathlib.Path, sys.argv[1:3])
