@@ -123,7 +123,7 @@ def _all_steps() -> list[Run]:
 def _last() -> Run:
     """Return the last run that repeats no other."""
     home = project_root()
-    record = next((record for record in list_runs(home).records if not record.reproduces), None)
+    record = next(list_runs(home).own, None)
     return wanted_run(record.id if record else "last")
 
 

@@ -28,6 +28,7 @@ from repro_env.image.store import Store
 from repro_env.lock.model import Lock, LockedStep, Wheel
 from repro_env.record.model import GitState, RecordedOutput, RunRecord
 from repro_env.record.runs import OpenRun, list_runs, new_run_id, recording
+from repro_env.record.sweep import sweep_runs
 from repro_env.run.execute import Outcome, execute, make_run_directory
 from repro_env.run.gpus import NOTHING
 from repro_env.run.keep import keep
@@ -156,8 +157,8 @@ class Run:
         """
         now = datetime.now(UTC)
         run = new_run_id(self._step.name, now, secrets.token_hex)
+        sweep_runs(self._home, now.timestamp())
         directory = make_run_directory(self._home, run)
-        copy_code(prepared.code, directory / "code")
         try:
             plan = self._plan(run, directory, prepared, arguments)
             open_ends = tuple(self.runtime.not_isolated(plan))
@@ -167,6 +168,7 @@ class Run:
             if lack := unrecorded(record, self._workspace.root):
                 self._report.warn(lack)
             with self._tracked(directory) as tracker, recording(directory, record, now=_now) as opened:
+                copy_code(prepared.code, directory / "code")
                 tracker.started(record)
                 finished = self._run(opened, plan, prepared)
         finally:

@@ -31,7 +31,9 @@ LOG = "output.log"
 """The name, beside the record, of what the step printed."""
 
 _OUTPUT = "output"
-_ALIVE = "alive"
+ALIVE = "alive"
+"""The name, beside the record, of the file that a run holds a lock on while it lives."""
+
 _LAST = "last"
 _SHOWN = 5
 _ENDING = re.compile(r"[0-9a-f]{4}\Z")
@@ -52,23 +54,19 @@ class Runs:
     records: tuple[RunRecord, ...]
     damaged: tuple[Damaged, ...]
 
+    @property
+    def own(self) -> Iterator[RunRecord]:
+        """Those that repeat no other, newest first. One that does keeps what it makes to itself."""
+        return (record for record in self.records if not record.reproduces)
+
     def last(self, step: str) -> RunRecord | None:
-        """Return the newest run of a step."""
-        return next((record for record in self.records if record.step == step), None)
+        """Return the newest run of a step that repeats no other."""
+        return next((record for record in self.own if record.step == step), None)
 
     def last_success(self, step: str) -> RunRecord | None:
-        """Return the newest run of a step that succeeded, whose outputs are those in the project.
-
-        One that repeats another keeps what it makes to itself, and is none.
-        """
-        return next(
-            (
-                record
-                for record in self.records
-                if record.step == step and record.status == "succeeded" and not record.reproduces
-            ),
-            None,
-        )
+        """Return the newest run of a step that succeeded and repeats no other: its outputs are those in the project."""
+        done = (record for record in self.own if record.step == step and record.status == "succeeded")
+        return next(done, None)
 
     def maker(self, step: str, output: str, digest: Digest) -> str | None:
         """Return the id of the newest run of `step` that left `output` with this digest."""
@@ -147,7 +145,7 @@ def recording(directory: Path, record: RunRecord, *, now: Callable[[], datetime]
     """
     with os_errors(f"write to {directory}"):
         directory.mkdir(parents=True, exist_ok=True)
-        alive = (directory / _ALIVE).open("ab")
+        alive = (directory / ALIVE).open("ab")
         fcntl.flock(alive, fcntl.LOCK_EX)
     with alive:
         run = OpenRun(directory, record)
@@ -158,7 +156,8 @@ def recording(directory: Path, record: RunRecord, *, now: Callable[[], datetime]
                 interrupted = isinstance(error, KeyboardInterrupt)
                 run.conclude(status="interrupted" if interrupted else "failed", finished=now())
             raise
-        (directory / _ALIVE).unlink(missing_ok=True)
+        finally:
+            (directory / ALIVE).unlink(missing_ok=True)
 
 
 def read_record(path: Path) -> RunRecord:
@@ -210,13 +209,16 @@ def _step_of(run: str) -> str:
 def _reason(error: OSError | ValueError) -> str:
     if isinstance(error, OSError):
         return f"{RECORD}: {error.strerror}"
+    if isinstance(error, json.JSONDecodeError):
+        cut_off = "it is cut off" if error.doc else "it is empty"
+        return f"{RECORD}: {cut_off if error.pos >= len(error.doc.rstrip()) else error}"
     return f"{RECORD}: {error}"
 
 
 def _lives(directory: Path) -> bool:
     """Whether the process of a run still holds its lock."""
     try:
-        with (directory / _ALIVE).open("rb") as alive:
+        with (directory / ALIVE).open("rb") as alive:
             fcntl.flock(alive, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
@@ -229,14 +231,16 @@ def find_run(project: Path, text: str) -> Run:
     """Return the run that `text` means.
 
     It is one of: `last`; a run's id, its beginning, or its last four digits, as long as one run alone has them; a
-    step, for its last run; a path to a record or to the directory with one, of any project.
+    step, for its last run, if it can be one that repeats no other; a path to a record or to the directory with one, of
+    any project.
     Errors: `UsageError` for what means no run or more than one, `StoreError` for a record that cannot be read.
     """
     if "/" in text or text.endswith(".json"):
         return _at(Path(text))
     runs = list_runs(project)
     records = {record.id: record for record in runs.records}
-    chosen = _last(records, text) or next((record.id for record in runs.records if record.step == text), None)
+    of_step = next((record.id for record in (*runs.own, *runs.records) if record.step == text), None)
+    chosen = _last(records, text) or of_step
     if chosen is None:
         chosen = _only(text, [*records, *(damaged.directory.name for damaged in runs.damaged)])
     if chosen not in records:

@@ -141,6 +141,20 @@ def test_runs_are_listed_newest_first(tmp_path: Path) -> None:
     assert runs.damaged == ()
 
 
+def test_runs_that_repeat_others_are_not_the_last_of_their_step(tmp_path: Path) -> None:
+    own = finish(tmp_path, begun())
+    again = finish(tmp_path, begun(at=START + timedelta(hours=1)), reproduces=own.id)
+    other = finish(tmp_path, begun("train", at=START + timedelta(hours=2)), reproduces="elsewhere")
+    runs = list_runs(tmp_path)
+    assert list(runs.own) == [own]
+    assert runs.last("clean") == runs.last_success("clean") == own
+    assert runs.last("train") is None
+    assert find_run(tmp_path, "clean").record == own
+    assert find_run(tmp_path, "train").record == other
+    assert find_run(tmp_path, "last").record == other
+    assert find_run(tmp_path, again.id).record == again
+
+
 def test_runs_of_some_steps_are_read_alone(tmp_path: Path) -> None:
     clean, train = finish(tmp_path, begun("clean-up")), finish(tmp_path, begun("train"))
     (directory_of(tmp_path, train) / RECORD).write_text("{")
@@ -156,8 +170,10 @@ def test_no_runs_are_no_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "why"),
     [
-        (lambda path: path.write_text("{"), "record.json: Expecting property name"),
-        (lambda path: path.write_bytes(b"\xff\xfe"), "record.json: "),
+        (lambda path: path.write_text("{"), "record.json: it is cut off"),
+        (lambda path: path.write_text("{]}"), "record.json: Expecting property name"),
+        (lambda path: path.write_text(""), "record.json: it is empty"),
+        (lambda path: path.write_bytes(b"\xff\xfe\xff"), "record.json: "),
         (lambda path: path.write_text("{}"), "record.json: _type is missing"),
     ],
 )

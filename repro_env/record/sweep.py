@@ -1,0 +1,45 @@
+"""What runs that were killed left behind and nobody needs: the code they ran, homes, links to inputs."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+from pathlib import Path
+
+from repro_env.edges.files import remove_tree
+from repro_env.record.runs import ALIVE, RECORD
+
+WORKING = ("beside", "check", "code", "home", "input", "temporary", "podman.id", "podman.pid")
+"""What a run has in its directory while it lives; a run that ends removes it."""
+
+_ID = re.compile(r"\d{8}T\d{6}Z-.+-[0-9a-f]{4}\Z")
+_LOCKING = 10.0  # seconds within which a run that made its file may still be about to lock it
+_BEGINNING = 3600.0  # within which one without a record may still be about to write that
+
+
+def sweep_runs(project: Path, now: float) -> None:
+    """Remove what the dead runs of a project left, but their record, log and outputs; `now` is seconds since the epoch.
+
+    A run that was killed before it had a record is removed whole. What cannot be removed stays.
+    """
+    with contextlib.suppress(OSError), os.scandir(project / ".repro" / "runs") as found:
+        for entry in found:
+            if _ID.match(entry.name) and entry.is_dir(follow_symlinks=False):
+                _sweep(Path(entry.path), now)
+
+
+def _sweep(directory: Path, now: float) -> None:
+    alive = directory / ALIVE
+    with contextlib.suppress(OSError):  # it lives, is gone by now, or belongs to another user
+        if alive.exists():
+            with alive.open("rb") as stream:
+                if now - os.fstat(stream.fileno()).st_mtime < _LOCKING:
+                    return
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                for name in WORKING:
+                    remove_tree(directory / name)
+                alive.unlink()
+        elif not (directory / RECORD).exists() and now - directory.stat().st_mtime > _BEGINNING:
+            remove_tree(directory)
