@@ -53,8 +53,9 @@ def command(context: click.Context, *, sides: tuple[str, ...], exit_code: bool, 
     """Tell what changed from A to B, in people's words.
 
     A and B are two runs, as `repro show` takes them: then the cause comes first, code, packages, base, data,
-    parameters, machine, and what it led to after. One run is compared with the one of its step before it. Or they are
-    locks, by a commit, a run or a file; B is the project's repro.lock if left out, and A that of the last commit.
+    parameters, machine, and what it led to after. One run is compared with the one that it repeats, or else with the
+    one of its step before it. Or they are locks, by a commit, a run or a file; B is the project's repro.lock if left
+    out, and A that of the last commit.
     """
     if len(sides) > 2:  # noqa: PLR2004 - A and B
         raise UsageError(f"two sides can be compared, not {len(sides)}", hint="see `repro diff --help`")
@@ -107,11 +108,13 @@ def _side(word: str) -> _Side:
 
 
 def _before(run: Run) -> Run:
-    """Return the run of the same step before this one. Errors: `UsageError`."""
+    """Return the run that this one repeats, or else its step's before this one. Errors: `UsageError`."""
     record = run.record
-    for older in runs_around(run).records:
-        if older.step == record.step and older.started < record.started:
-            return Run(directory=run.directory.resolve().parent / older.id, record=older)
+    runs = runs_around(run)
+    repeated = (older for older in runs.records if older.id == record.reproduces)
+    before = (older for older in runs.own if older.step == record.step and older.started < record.started)
+    for older in (*repeated, *before):
+        return Run(directory=run.directory.resolve().parent / older.id, record=older)
     hint = "name two runs, or a commit to compare locks with"
     raise UsageError(f"run {record.id} is the first of step {record.step}", "there is none before it", hint)
 

@@ -6,12 +6,13 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import click
 
+from repro_env.cli.columns import left_out
 from repro_env.cli.history import paint, read_time, tell_damaged
 from repro_env.cli.project import project_root
 from repro_env.errors import UsageError
@@ -25,7 +26,7 @@ from repro_env.record.words import ago, duration, ended, marks, moment, seconds_
 _VERSION = 1
 _DIGEST = re.compile(r"(?:sha256:)?([0-9a-f]{4,64})\Z")
 _RECENT = timedelta(days=1)  # within which a person counts hours, not dates
-_SPARED = ("step", "took", "made", "note")  # what a narrow terminal does without, in this order
+_SPARED = ("took", "step", "made", "note")  # what a narrow terminal does without, in this order
 _GAP = 2  # between two columns
 
 
@@ -120,31 +121,21 @@ def _summary(record: RunRecord) -> dict[str, Any]:
         "inputs": {one.name: str(one.digest) for one in record.inputs},
         "outputs": {one.name: str(one.digest) for one in record.outputs},
         "notes": list(marks(record)),
+        "reproduces": record.reproduces or None,
     }
 
 
 def _lines(records: Sequence[RunRecord], now: datetime) -> Sequence[str]:
-    """Return the table, as wide as the terminal lets it be."""
+    """Return the table, as wide as the terminal lets it be; a pipe is never too narrow."""
     rows = [_cells(record, now) for record in records]
     titles = [title for title in rows[0] if any(row[title].text for row in rows)]
     widths = {title: max(len(title), *(len(visible(row[title].text)) for row in rows)) for title in titles}
-    for spared in _left_out(widths, shutil.get_terminal_size((1000, 24)).columns):
+    for spared in left_out(widths, _SPARED, shutil.get_terminal_size((1000, 24)).columns, _GAP):
         titles.remove(spared)
     table = tuple(tuple(row[title] for title in titles) for row in rows)
     return [
         line.removeprefix("  ") for line in section_lines(Section(title="", columns=tuple(titles), rows=table), paint)
     ]
-
-
-def _left_out(widths: Mapping[str, int], width: int) -> Sequence[str]:
-    """Return the columns to leave out where the terminal is too narrow for all; a pipe is never."""
-    total = sum(widths.values()) + _GAP * (len(widths) - 1)
-    left: list[str] = []
-    for title in _SPARED:
-        if title in widths and total > width:
-            left.append(title)
-            total -= widths[title] + _GAP
-    return left
 
 
 def _cells(record: RunRecord, now: datetime) -> dict[str, Cell]:
@@ -157,5 +148,12 @@ def _cells(record: RunRecord, now: datetime) -> dict[str, Cell]:
         "started": Cell(text=ago(record.started, now) if recent else moment(record.started, None)),
         "took": Cell(text="" if seconds is None else duration(seconds)),
         "made": Cell(text=", ".join(f"{one.name} {one.digest.short}" for one in record.outputs)),
-        "note": Cell(text="; ".join(marks(record)), tone="doubt"),
+        "note": _note(record),
     }
+
+
+def _note(record: RunRecord) -> Cell:
+    """Return what a run repeats, by the end of its id, and what keeps it from being beyond doubt."""
+    found = marks(record)
+    repeats = (f"repeats {record.reproduces.rpartition('-')[2]}",) if record.reproduces else ()
+    return Cell(text="; ".join((*repeats, *found)), tone="doubt" if found else "quiet")

@@ -13,6 +13,7 @@ import click
 from repro_env.build.code import find_code
 from repro_env.build.images import local_digests
 from repro_env.build.native import is_built, step_definition
+from repro_env.cli.columns import left_out
 from repro_env.cli.inputs import Verifier
 from repro_env.cli.project import LOCK_FILE, Workspace, open_workspace, read_lock, store_root
 from repro_env.edges.report import Silent
@@ -23,6 +24,7 @@ from repro_env.lock.drift import Drift
 from repro_env.lock.model import Lock, LockedData, LockedStep
 from repro_env.record.model import RunRecord
 from repro_env.record.runs import Runs, list_runs
+from repro_env.record.words import ago
 from repro_env.values import Digest, Platform
 
 _TITLES = ("step", "lock", "packages", "environment image", "last run", "outputs")
@@ -199,7 +201,7 @@ def _table(rows: Sequence[StepStatus]) -> None:
     console = Console(width=None if os.isatty(1) else 120, highlight=False)
     columns = {title: [Text.from_markup(cells[title]) for cells in map(_cells, rows)] for title in _TITLES}
     widths = {title: max(len(title), *(cell.cell_len for cell in cells)) for title, cells in columns.items()}
-    for title in _left_out(widths, console.width):
+    for title in left_out(widths, _SPARED, console.width - _GAP, _GAP):
         del columns[title]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for title in columns:
@@ -210,33 +212,12 @@ def _table(rows: Sequence[StepStatus]) -> None:
     console.print(table)
 
 
-def _left_out(widths: Mapping[str, int], width: int) -> Sequence[str]:
-    """Return the columns to leave out where the terminal is too narrow for all."""
-    total = sum(widths.values()) + _GAP * len(widths)
-    left: list[str] = []
-    for title in _SPARED:
-        if total > width:
-            left.append(title)
-            total -= widths[title] + _GAP
-    return left
-
-
 def _cells(row: StepStatus) -> dict[str, str]:
     marks = {"locked": "[green]locked[/]", "stale": "[yellow]stale[/]", "missing": "[red]missing[/]"}
     image = Digest.parse(row.environment).short if row.environment else "-"
     image += "" if row.built or not row.environment else " (not here)"
     colour = {"succeeded": "green", "failed": "red"}.get(row.run_status, "yellow")
-    run = f"[{colour}]{row.run_status}[/] {_ago(row.finished)}" if row.run else "-"
+    when = ago(datetime.fromisoformat(row.finished), datetime.now(UTC)) if row.finished else ""
+    run = f"[{colour}]{row.run_status}[/] {when}".rstrip() if row.run else "-"
     outputs = "[green]current[/]" if row.current else f"[yellow]{row.why}[/]"
     return dict(zip(_TITLES, (row.step, marks[row.lock], str(row.packages), image, run, outputs), strict=True))
-
-
-def _ago(finished: str) -> str:
-    """Return a time as people say it, `3 min ago`."""
-    if not finished:
-        return ""
-    seconds = (datetime.now(UTC) - datetime.fromisoformat(finished)).total_seconds()
-    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= size:
-            return f"{seconds / size:.0f} {unit} ago"
-    return f"{max(seconds, 0):.0f} s ago"

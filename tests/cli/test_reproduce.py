@@ -12,6 +12,10 @@ from loopback import serve
 from projects import TWO_STEPS
 from repeated import Repeated, committed, ran_once
 
+from repro_env.cli.diff_command import _before
+from repro_env.errors import UsageError
+from repro_env.record.runs import find_run
+
 Golden = Callable[[str, str], None]
 
 OUTPUTS = 'outputs = { table = "build/table.csv" }'
@@ -79,6 +83,21 @@ def test_without_a_name_the_last_that_repeats_no_other(project: Repeated) -> Non
         assert project.reproduced()["equal"]
         assert project.records[0].reproduces == count.id
     assert json.loads(project.repro("status", "--json").stdout)["steps"][1]["why"] == ""
+
+
+def test_a_repeated_run_is_told_apart_from_those_of_its_step(project: Repeated) -> None:
+    count = project.records[0]
+    assert project.reproduced("count")["equal"]
+    again = project.records[0]
+    rows = project.repro("runs").stdout.splitlines()[1:]
+    assert [f"repeats {count.id[-4:]}" in row for row in rows] == [True, False, False]
+    [listed] = json.loads(project.repro("runs", "--json", "--limit", "1").stdout)["runs"]
+    assert listed["reproduces"] == "RUN-count"
+    home = project.root
+    assert find_run(home, "count").record.id == count.id
+    assert _before(find_run(home, again.id)).record.id == count.id
+    with pytest.raises(UsageError, match="is the first of step count"):
+        _before(find_run(home, count.id))
 
 
 def test_the_checkout_may_have_gone_on_and_is_not_touched(project: Repeated) -> None:

@@ -1,24 +1,37 @@
-"""The table of `repro status` where the terminal is narrow."""
+"""Tables where the terminal is narrow."""
 
 from __future__ import annotations
 
 import pytest
 
-from repro_env.cli import status_command
+from repro_env.cli.columns import left_out
 
-WIDTHS = {"step": 6, "lock": 6, "packages": 8, "environment image": 17, "last run": 20, "outputs": 20}  # 95 in all
+SPARED = ("packages", "environment image", "lock")
+WIDTHS = {
+    "step": 6,
+    "lock": 6,
+    "packages": 8,
+    "environment image": 17,
+    "last run": 20,
+    "outputs": 20,
+}  # 92 with what is between them
 
 
 @pytest.mark.parametrize(
-    ("width", "left_out"),
+    ("room", "expected"),
     [
         (120, []),
-        (95, []),
-        (94, ["packages"]),
-        (80, ["packages", "environment image"]),
+        (92, []),
+        (91, ["packages"]),
+        (80, ["environment image"]),
+        (71, ["packages", "environment image"]),
         (60, ["packages", "environment image", "lock"]),
         (10, ["packages", "environment image", "lock"]),
     ],
 )
-def test_what_matters_least_makes_room(width: int, left_out: list[str]) -> None:
-    assert list(status_command._left_out(WIDTHS, width)) == left_out
+def test_what_matters_least_makes_room(room: int, expected: list[str]) -> None:
+    assert list(left_out(WIDTHS, SPARED, room, 3)) == expected
+
+
+def test_what_is_not_there_is_not_left_out() -> None:
+    assert left_out({"step": 6}, SPARED, 1, 3) == []
