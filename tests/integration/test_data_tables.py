@@ -146,6 +146,36 @@ def test_delta_tables_that_are_none(table: Path, machine: Machine, tmp_path: Pat
         assert "\x1b" not in str(found.value)
 
 
+def test_columns_that_were_renamed_by_mapping_keep_their_names(tmp_path: Path, machine: Machine) -> None:
+    place = tmp_path / "mapped"
+    rows = pa.table({"col-1": [1, 2], "col-2": ["a", "b"]})
+    deltalake.write_deltalake(str(place), rows, partition_by=["col-2"])
+    log = place / "_delta_log" / "00000000000000000000.json"
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    log.write_text("".join(json.dumps(mapped(line)) + "\n" for line in lines if "commitInfo" not in line))
+    locked = lock_delta(machine, place)
+    machine.pull(locked)
+    found = deltalake.QueryBuilder().register("t", deltalake.DeltaTable(str(machine.place(locked))))
+    read = pa.table(found.execute("SELECT * FROM t ORDER BY number").read_all())
+    assert read.to_pylist() == [{"number": 1, "letter of": "a"}, {"number": 2, "letter of": "b"}]
+
+
+def mapped(line: dict[str, Any]) -> dict[str, Any]:
+    """Give the columns of a log's line other names. Source: PROTOCOL.md, Column Mapping."""
+    if "protocol" in line:
+        return {"protocol": {"minReaderVersion": 2, "minWriterVersion": 5}}
+    if "metaData" in line:
+        schema = json.loads(line["metaData"]["schemaString"])
+        for number, (column, name) in enumerate(zip(schema["fields"], ["number", "letter of"], strict=True), 1):
+            key = "delta.columnMapping"
+            column["metadata"] = {f"{key}.id": number, f"{key}.physicalName": column["name"]}
+            column["name"] = name
+        settings = {"delta.columnMapping.mode": "name", "delta.columnMapping.maxColumnId": "2"}
+        own = {"schemaString": json.dumps(schema), "partitionColumns": ["letter of"], "configuration": settings}
+        return {"metaData": {**line["metaData"], **own}}
+    return {"add": {key: value for key, value in line["add"].items() if key != "stats"}}
+
+
 def test_rows_taken_out_by_deletion_vectors_are_not_given_out_as_data(tmp_path: Path, machine: Machine) -> None:
     place = tmp_path / "events"
     deltalake.write_deltalake(str(place), ROWS.select(["id"]))

@@ -174,6 +174,9 @@ def test_row_groups_end_where_rows_and_bytes_say(cache: Path) -> None:
     large = [(b"x" * (257 << 10),) for _ in range(300)]
     many = pq.ParquetFile(io.BytesIO(content(answer(cache, ["x"], large, ordered=False))))
     assert [many.metadata.row_group(i).num_rows for i in range(many.num_row_groups)] == [256, 44]
+    larger = [(b"x" * (3 << 20),) for _ in range(40)]
+    more = pq.ParquetFile(io.BytesIO(content(answer(cache, ["x"], larger, ordered=False))))
+    assert [more.metadata.row_group(i).num_rows for i in range(more.num_row_groups)] == [32, 8]
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,11 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import importlib
+import itertools
 import os
 import re
 import sqlite3
+import sys
 import weakref
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -31,7 +33,8 @@ from repro_env.edges.http_files import FileBody
 from repro_env.edges.report import Task
 from repro_env.errors import ConfigError, FetchError, VerificationError
 
-_BATCH = 5000
+_FIRST_BATCH, _BATCH, _BATCH_BYTES = 50, 5000, 16 << 20
+"""Rows that are fetched at first, and at most; and about how many bytes of them, which the rows before tell."""
 _CONNECTING = 10
 _APART = re.compile(
     r"--[^\n]*|/\*.*?\*/|\$(\w*)\$.*?\$\1\$|'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|`[^`]*`|\[[^\]]*\]", re.DOTALL
@@ -100,9 +103,13 @@ class _Found:
 
     @property
     def batches(self) -> Iterator[Sequence[Any]]:
-        while batch := self._result.fetchmany(_BATCH):
+        count = _FIRST_BATCH
+        while batch := self._result.fetchmany(count):
             self._task.advance(len(batch))
             yield batch
+            some = batch[-_FIRST_BATCH:]
+            size = sum(map(sys.getsizeof, itertools.chain.from_iterable(some))) // len(some)
+            count = max(1, min(_BATCH, _BATCH_BYTES // max(1, size)))
 
 
 class _Address:

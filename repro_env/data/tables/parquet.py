@@ -6,7 +6,7 @@ compress with whatever library is there; so the same rows are other bytes next y
 - every column may be null; values are in PLAIN encoding, uncompressed, one page (version 1) a column and row group;
 - whether values are there: one run of RLE where all are, else one run of bits; of lists, the shortest list of runs of
   RLE;
-- a row group ends where 65,536 rows are reached, or 64 MiB after a multiple of 256 rows;
+- a row group ends at 65,536 rows, or where it has 64 MiB after 16, 32, 64, 128 or a multiple of 256 rows;
 - no statistics, no metadata, and `created_by` names this layout and its version.
 
 Source: https://github.com/apache/parquet-format (README.md, Encodings.md, parquet.thrift)
@@ -26,7 +26,7 @@ CREATED_BY = "repro-canonical version 1.0.0"
 """In the form in which readers look for known faults of a writer, `NAME version X.Y.Z`; it never changes."""
 
 _MAGIC = b"PAR1"
-_GROUP_ROWS, _GROUP_BYTES, _SLICE = 1 << 16, 64 << 20, 256
+_GROUP_ROWS, _GROUP_BYTES, _FIRST_SLICE, _SLICE = 1 << 16, 64 << 20, 16, 256
 _PLAIN, _RLE, _UNCOMPRESSED, _DATA_PAGE = 0, 3, 0, 0
 _OPTIONAL, _REPEATED = 1, 2
 _CONVERTED_LIST, _LOGICAL_LIST = 3, 3
@@ -39,11 +39,10 @@ def write_parquet(stream: BinaryIO, columns: Sequence[Column], rows: Iterable[Se
     at, groups, count = len(_MAGIC), [], 0
     left = iter(rows)
     while group := _next_group(columns, left):
-        pages = [column.page() for column in group]
-        stream.writelines(pages)
+        sizes = [chunk.write(stream) for chunk in group]
         rows_of_group = group[0].rows
-        groups.append(_row_group(group, pages, at, rows_of_group))
-        at += sum(map(len, pages))
+        groups.append(_row_group(group, sizes, at, rows_of_group))
+        at += sum(sizes)
         count += rows_of_group
     footer = _footer(columns, groups, count).content
     stream.write(footer + len(footer).to_bytes(4, "little") + _MAGIC)
@@ -53,10 +52,11 @@ def write_parquet(stream: BinaryIO, columns: Sequence[Column], rows: Iterable[Se
 def _next_group(columns: Sequence[Column], rows: Iterable[Sequence[Any]]) -> list[_Chunk]:
     chunks = [_Chunk(column) for column in columns]
     while chunks[0].rows < _GROUP_ROWS and sum(chunk.size for chunk in chunks) < _GROUP_BYTES:
-        taken = list(itertools.islice(rows, _SLICE))
+        size = min(_SLICE, max(_FIRST_SLICE, chunks[0].rows))
+        taken = list(itertools.islice(rows, size))
         for chunk, values in zip(chunks, zip(*taken, strict=True), strict=False):
             chunk.add(values)
-        if len(taken) < _SLICE:
+        if len(taken) < size:
             break
     return chunks if chunks[0].rows else []
 
@@ -94,14 +94,16 @@ class _Chunk:
         self._repetitions += bytes([0, *([1] * (len(values) - 1))])
         return values
 
-    def page(self) -> bytes:
-        """Return the page with its header."""
+    def write(self, stream: BinaryIO) -> int:
+        """Write the page with its header, and return how many bytes that were."""
         if self.column.many:
             levels = _sized(_runs(self._repetitions)) + _sized(_runs(self._definitions))
         else:
             levels = _sized(_presence(self._definitions))
-        values = _bits(self._values) if self.column.kind.name == "bool" else bytes(self._values)
-        return _page_header(self.levels, len(levels) + len(values)) + levels + values
+        values = _bits(self._values) if self.column.kind.name == "bool" else self._values
+        header = _page_header(self.levels, len(levels) + len(values))
+        stream.writelines([header, levels, values])
+        return len(header) + len(levels) + len(values)
 
 
 def _sized(content: bytes) -> bytes:
@@ -135,13 +137,12 @@ def _page_header(count: int, size: int) -> bytes:
     return thrift.struct(fields).content
 
 
-def _row_group(chunks: Sequence[_Chunk], pages: Sequence[bytes], at: int, rows: int) -> Value:
+def _row_group(chunks: Sequence[_Chunk], sizes: Sequence[int], at: int, rows: int) -> Value:
     described = []
-    for chunk, page in zip(chunks, pages, strict=True):
-        described.append(_chunk(chunk, len(page), at))
-        at += len(page)
-    size = sum(map(len, pages))
-    return thrift.struct([(1, thrift.many(described)), (2, thrift.i64(size)), (3, thrift.i64(rows))])
+    for chunk, size in zip(chunks, sizes, strict=True):
+        described.append(_chunk(chunk, size, at))
+        at += size
+    return thrift.struct([(1, thrift.many(described)), (2, thrift.i64(sum(sizes))), (3, thrift.i64(rows))])
 
 
 def _chunk(chunk: _Chunk, size: int, at: int) -> Value:

@@ -22,7 +22,8 @@ from repro_env.errors import FetchError
 
 Row = tuple[Any, ...]
 
-_BATCH = 1000
+_BATCH, _BATCH_BYTES = 1000, 1 << 20
+"""Rows that are read back from a file together, at most, and about how many bytes of them."""
 _MOST_FILES = 400
 _PRESENT, _NAN, _NULL = 0, 1, 2
 
@@ -65,8 +66,9 @@ class Spool:
         with os_errors(f"keep rows in {self._cache}"):
             file = tempfile.TemporaryFile(dir=self._cache)  # noqa: SIM115 - it lasts as long as this spool
             weakref.finalize(self, file.close)
-            for start in range(0, len(self._rows), _BATCH):
-                pickle.dump(self._rows[start : start + _BATCH], file, pickle.HIGHEST_PROTOCOL)
+            count = max(1, min(_BATCH, len(self._rows) * _BATCH_BYTES // self._size))
+            for start in range(0, len(self._rows), count):
+                pickle.dump(self._rows[start : start + count], file, pickle.HIGHEST_PROTOCOL)
             file.seek(0)
         self._files.append(file)
         self._rows, self._size = [], 0
