@@ -1,4 +1,4 @@
-"""The program that step images begin with: the part of this one that checks a machine, and NVIDIA's NVML bindings.
+"""The program that step images begin with: the part of this one that checks a machine, and of NVIDIA's NVML bindings.
 
 Its files are these very modules, at the same names below a directory of their own, so that an image checks what `repro`
 checks. They run on Python 3.8 and its standard library.
@@ -14,6 +14,7 @@ from pathlib import Path
 
 from repro_env.errors import BuildError
 from repro_env.lock.places import VERIFY
+from repro_env.verify.bindings import part_of, used_names
 
 MODULES = (
     "config/__init__.py",
@@ -51,11 +52,12 @@ OLDEST = 8
 
 _PACKAGE = "repro_env"
 _SCRIPT = "enter.py"
-_BINDINGS = "pynvml.py"
+_BINDINGS, _USER = "pynvml.py", "verify/nvml.py"
 
 BINDINGS_VERSION = "13.615.71"
 BINDINGS_SHA256 = "2828e66b483bec218f461314f6da96c1e56330ed4b297a20b3444b4c43cdd14e"
-"""Of the distribution nvidia-ml-py and its one module: no image depends on what is installed where it is built."""
+"""Of the distribution nvidia-ml-py and its one module, of which images carry what is used: none depends on what is
+installed where it is built."""
 
 
 def interpreter_arguments(python: str, program: str = VERIFY) -> tuple[str, ...]:
@@ -74,7 +76,7 @@ def program_files() -> Mapping[str, bytes]:
     found = {f"{_PACKAGE}/{name}": (package / name).read_bytes() for name in MODULES}
     found[f"{_PACKAGE}/__init__.py"] = b""
     found[_SCRIPT] = (package / "verify" / _SCRIPT).read_bytes()
-    found[_BINDINGS] = _bindings()
+    found[_BINDINGS] = part_of(_bindings(), used_names((package / _USER).read_text("utf-8"))).encode()
     return dict(sorted(found.items()))
 
 
@@ -87,8 +89,8 @@ def program_digest() -> str:
     return digest.hexdigest()
 
 
-def _bindings() -> bytes:
-    """Return the module `pynvml` of the version that images carry. Errors: `BuildError`."""
+def _bindings() -> str:
+    """Return the module `pynvml` of the version that images have a part of. Errors: `BuildError`."""
     hint = f"install the one this program is made for: pip install nvidia-ml-py=={BINDINGS_VERSION}"
     spec = importlib.util.find_spec("pynvml")
     if spec is None or spec.origin is None:
@@ -97,4 +99,4 @@ def _bindings() -> bytes:
     if hashlib.sha256(content).hexdigest() != BINDINGS_SHA256:
         why = f"{spec.origin} is not of nvidia-ml-py {BINDINGS_VERSION}, and an image must not depend on this machine"
         raise BuildError("the NVML bindings are not those that images carry", why, hint)
-    return content
+    return content.decode()

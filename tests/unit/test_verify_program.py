@@ -10,11 +10,13 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import pynvml
 import pytest
 
 import repro_env
 from repro_env.errors import BuildError
 from repro_env.verify import program
+from repro_env.verify.bindings import part_of, used_names
 from repro_env.verify.program import MODULES, OLDEST, interpreter_arguments, program_digest, program_files
 
 PACKAGE = Path(repro_env.__file__).parent
@@ -224,6 +226,43 @@ def test_bindings_of_another_version_are_refused(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
     with pytest.raises(BuildError, match="not installed"):
         program_files()
+
+
+def test_the_part_of_the_bindings_is_whole() -> None:
+    """Of what they define, it has all that it speaks of and all that is asked for, as it stands in them."""
+    whole = Path(pynvml.__file__).read_text()
+    asked = used_names((PACKAGE / "verify" / "nvml.py").read_text())
+    part = program_files()["pynvml.py"].decode()
+    kept, known = defined(part), defined(whole)
+    assert {name: known[name] for name in kept} == kept
+    assert asked <= set(kept)
+    spoken = {node.id for node in ast.walk(ast.parse(part)) if isinstance(node, ast.Name)}
+    assert spoken & set(known) <= set(kept)
+    assert {name for name in known if name.startswith("NVML_ERROR_")} <= set(kept)
+    assert part.startswith(whole[: whole.index("from ctypes")]), "the licence asks for its notice"
+    assert len(part) < len(whole) / 10
+
+
+def defined(source: str) -> dict[str, str]:
+    """Return the statements of a module without their places, by the name that each defines."""
+    found = {}
+    for node in ast.parse(source).body:
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            found[node.name] = ast.dump(node)
+        elif isinstance(node, ast.Assign):
+            found[ast.unparse(node.targets[0])] = ast.dump(node)
+    return found
+
+
+def test_the_part_of_some_bindings() -> None:
+    used = "used = {\n    1: other\n}\nother = used2\n"
+    function, decorator = "@used3\ndef f():\n    pass\n\n", "def used3(x):\n    g\n"
+    text = f"# notice\nimport a\n{used}{function}run()\n{decorator}"
+    assert part_of(text, ["f"]) == f"# notice\nimport a\n{function}run()\n{decorator}"
+    assert part_of(text, ["used"]) == f"# notice\nimport a\n{used}run()\n"
+    assert part_of(text, []) == "# notice\nimport a\nrun()\n"
+    with pytest.raises(KeyError):
+        part_of(text, ["none"])
 
 
 def test_the_pin_is_that_of_the_project() -> None:
