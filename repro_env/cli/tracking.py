@@ -27,7 +27,7 @@ SIGNING_KEY = "REPRO_SIGNING_KEY"
 
 SIGNING_PASSWORD = "REPRO_SIGNING_KEY_PASSWORD"  # noqa: S105 - the name of a variable
 
-_CONNECT_SECONDS, _READ_SECONDS = 2.0, 10.0  # a run does not wait long for a tool
+_CONNECT_SECONDS, _READ_SECONDS = 2.0, 3.0  # a run does not wait long for a tool
 
 _MLFLOW_VARIABLES = {
     "token": "MLFLOW_TRACKING_TOKEN",
@@ -79,8 +79,9 @@ class Tracker:
         except ReproError as error:
             self._warn(f"run {record.id} could not be told to others: {error.what}")
             return
-        for kind, reason in failed.items():
-            self._warn(f"{kind} was not told of run {record.id}, and will be at a later run: {reason.what}")
+        for kind, failure in failed.items():
+            told = ": ".join(filter(None, (failure.what, failure.why.partition("\n")[0])))
+            self._warn(f"{kind} was not told of run {record.id}, and will be at a later run: {told}")
 
 
 @contextlib.contextmanager

@@ -5,7 +5,9 @@ from __future__ import annotations
 import functools
 import http.server
 import json
+import socket
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -101,6 +103,24 @@ def test_it_is_tried_at_once_when_asked_to(tmp_path: Path) -> None:
     box.put("a", "2", "2")
     assert box.deliver() == {}
     assert tools["a"].got == ["1", "2"]
+
+
+def test_a_run_does_not_wait_for_all_that_a_slow_tool_is_to_be_told(tmp_path: Path) -> None:
+    clock = Clock()
+
+    class Slow(Tool):
+        def send(self, document: Any) -> None:
+            clock.now += 3
+            super().send(document)
+
+    tools = {"a": Slow()}
+    box = outbox(tmp_path / "box", tools, clock)
+    for name in "1234":
+        box.put("a", name, name)
+    assert box.deliver() == {}
+    assert tools["a"].got == ["1", "2"]
+    assert box.deliver() == {}
+    assert tools["a"].got == ["1", "2", "3", "4"]
 
 
 def test_a_clock_that_went_back_does_not_hold_documents_for_ever(tmp_path: Path) -> None:
@@ -203,6 +223,20 @@ def test_a_service_that_is_not_there(tmp_path: Path, collector: Collector) -> No
     telling.ended(FULL)
     assert telling.waiting() == 1
     assert "mlflow was not told" in warnings[0]
+
+
+def test_a_service_that_accepts_and_says_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("repro_env.cli.tracking._READ_SECONDS", 0.2)
+    warnings: list[str] = []
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        telling = tracker(tmp_path, f'[export.openlineage]\nurl = "{url}"\n', warnings)
+        began = time.monotonic()
+        telling.started(FULL)
+        telling.ended(FULL)
+    assert time.monotonic() - began < 2, "and it is asked once"
+    assert [warning.rpartition(": ")[2] for warning in warnings] == ["127.0.0.1 sent nothing for 0.2 s"]
+    assert telling.waiting() == 2
 
 
 def test_an_interrupted_run_is_kept_to_be_told_and_costs_no_time(tmp_path: Path, collector: Collector) -> None:

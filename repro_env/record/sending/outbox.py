@@ -18,6 +18,9 @@ from repro_env.record.sending.base import Transport
 _PAUSE = 60.0
 """Seconds in which a tool that could not be reached is not tried again: a run should not wait for it each time."""
 
+_PATIENCE = 5.0
+"""Seconds after which the documents that are left wait for another run: there may be many, and the tool slow."""
+
 
 class Outbox:
     """The documents of a project that are still to be sent, in `directory`.
@@ -47,14 +50,18 @@ class Outbox:
         """Send what is waiting and return, by kind, why something was not sent; what was refused stays.
 
         After a failure the later documents of that kind wait, too: tools want them in their order. A kind that failed a
-        moment ago is left out, unless `again` is set. Errors: `StoreError`.
+        moment ago is left out, and after some seconds the rest waits for another time, unless `again` is set.
+        Errors: `StoreError`.
         """
         failed: dict[str, ReproError] = {}
         if not self.waiting():
             return failed
         open_transports: dict[str, Transport] = {}
         with locked(self._directory / "lock"):
+            end = self._now() + _PATIENCE
             for path in self.waiting():
+                if self._now() >= end and not again:
+                    break
                 kind = path.name.removesuffix(".json").rpartition(".")[2]
                 if kind in failed or kind not in self._transports or (self._failed_lately(kind) and not again):
                     continue
