@@ -11,6 +11,7 @@ import contextlib
 import fcntl
 import hashlib
 import json
+import os
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import replace
@@ -187,8 +188,8 @@ def list_runs(project: Path, steps: Collection[str] | None = None) -> Runs:
     """
     root = project / ".repro" / "runs"
     with os_errors(f"list {root}"):
-        found = list(root.iterdir()) if root.is_dir() else []
-        wanted = [path for path in found if steps is None or _step_of(path.name) in steps]
+        found = os.listdir(root) if root.is_dir() else []  # noqa: PTH208 - thousands, of which few become paths
+        wanted = [root / name for name in found if steps is None or _step_of(name) in steps]
         directories = [path for path in wanted if (path / RECORD).exists()]
     records: list[RunRecord] = []
     damaged: list[Damaged] = []

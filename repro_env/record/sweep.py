@@ -26,8 +26,13 @@ def sweep_runs(project: Path, now: float) -> None:
     """
     with contextlib.suppress(OSError), os.scandir(project / ".repro" / "runs") as found:
         for entry in found:
-            if _ID.match(entry.name) and entry.is_dir(follow_symlinks=False):
+            if not _ended(entry.path) and _ID.match(entry.name) and entry.is_dir(follow_symlinks=False):
                 _sweep(Path(entry.path), now)
+
+
+def _ended(directory: str) -> bool:
+    """Whether a run has come to its end: nearly all have, and there may be thousands, so that this is to be quick."""
+    return os.path.exists(f"{directory}/{RECORD}") and not os.path.exists(f"{directory}/{ALIVE}")
 
 
 def _sweep(directory: Path, now: float) -> None:
