@@ -96,8 +96,9 @@ class CudaFacts:
     """The CUDA runtime that a step brings along.
 
     `runtime` is its version, `12.8`, and `origin` what it comes from; `others` name what else tells of CUDA, and of
-    another version: `12.4 from torch 2.6.0+cu124`. `driver` is the oldest that runs it, by minor-version compatibility,
-    and `whole_driver` the first that has everything of it; both are empty where this program does not know.
+    another version: `12.4 from torch 2.6.0+cu124`, `11.x from cupy-cuda11x 13.6.0`. `driver` is the oldest that runs
+    it, by minor-version compatibility, and `whole_driver` the first that has everything of it; both are empty where
+    this program does not know.
     """
 
     runtime: str
@@ -115,6 +116,10 @@ class _Candidate:
     version: str
     origin: str
     vague: bool = False
+
+    def __str__(self) -> str:
+        number = f"{version(self.version)[0]}.x" if self.vague else self.version
+        return f"{number} from {self.origin}"
 
     def contradicts(self, other: _Candidate) -> bool:
         mine, others = version(self.version)[:2], version(other.version)[:2]
@@ -136,7 +141,7 @@ def cuda_facts(packages: Iterable[tuple[str, str]], env: Mapping[str, str]) -> C
     if not choice:
         return None
     chosen = max(choice, key=lambda one: version(one.version))  # the first of several
-    others = {f"{one.version} from {one.origin}" for one in (*found, *base) if one.contradicts(chosen)}
+    others = {str(one) for one in (*found, *base) if one.contradicts(chosen)}
     return CudaFacts(
         runtime=chosen.version,
         origin=chosen.origin,
