@@ -188,7 +188,7 @@ def list_runs(project: Path, steps: Collection[str] | None = None) -> Runs:
     """
     root = project / ".repro" / "runs"
     with os_errors(f"list {root}"):
-        found = os.listdir(root) if root.is_dir() else []  # noqa: PTH208 - thousands, of which few become paths
+        found = os.listdir(root) if root.is_dir() else []  # thousands of names, of which few become paths
         wanted = [root / name for name in found if steps is None or _step_of(name) in steps]
         directories = [path for path in wanted if (path / RECORD).exists()]
     records: list[RunRecord] = []
