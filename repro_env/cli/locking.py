@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 import click
 
 from repro_env.cli.cuda_conflicts import warn_of_cuda
+from repro_env.cli.declared_secrets import warn_of_secrets
 from repro_env.cli.determinism import warn_overridden
 from repro_env.cli.fetching import Fetching
 from repro_env.cli.progress import reporter
@@ -55,6 +56,7 @@ def lock_project(*, upgrade: bool, packages: Sequence[str], data: Sequence[str],
             report.warn(line)
         warn_overridden(written.lock.steps.values(), report)
         warn_of_cuda(written.lock.steps.values(), report)
+        warn_of_secrets(written.lock.steps.values(), report)
     click.echo(_document(written) if as_json else _summary(written))
 
 
