@@ -69,7 +69,7 @@ def test_a_query_is_locked_pulled_verified_and_given_to_a_step(orders: OnDisk, g
 
 
 def test_another_machine_with_other_settings_gets_the_same_bytes(orders: OnDisk, tmp_path: Path) -> None:
-    change(tmp_path / "orders.db", "INSERT INTO orders VALUES (3, 'ä'), (4, 'Z'), (5, 'I'), (6, 'ı')")
+    change(tmp_path / "orders.db", "INSERT INTO orders VALUES (3, 'ä'), (4, 'Z'), (5, 'I'), (6, '\u0131')")
     orders.lock()
     other = {"LC_ALL": "POSIX", "TZ": "Asia/Kolkata", "PYTHONHASHSEED": "7", "PYTHONUTF8": "0"}
     there = OnDisk(orders.root, {**orders.env, **other, "REPRO_STORE": str(tmp_path / "other")})

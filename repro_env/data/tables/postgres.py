@@ -64,7 +64,7 @@ SESSION = (
     "SET LOCAL DateStyle = 'ISO, YMD'",
     "SET LOCAL IntervalStyle = 'postgres'",
     "SET LOCAL bytea_output = 'hex'",
-    "SET LOCAL extra_float_digits = 1",
+    "SET LOCAL extra_float_digits = 3",
 )
 """What a user's, a role's or a machine's settings would otherwise decide: how values become text and days."""
 
