@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict
+from itertools import zip_longest
 from typing import Any, Literal
 
 from repro_env.frozen import dataclass
@@ -82,12 +83,11 @@ def refused(findings: Iterable[Finding], allowed: Collection[str]) -> tuple[Find
     return tuple(one for one in findings if not one.is_met and one.name not in allowed)
 
 
-def paragraphs(findings: Iterable[Finding]) -> str:
-    """Return findings that are not met, for people: several lines each."""
-    return "\n".join(map(_paragraph, findings))
-
-
-def _paragraph(finding: Finding) -> str:
-    lines = [f"{finding.name}: needed {finding.needed}, found {finding.found}"]
-    lines += [f"  {text}" for text in (finding.why, finding.hint) if text]
+def paragraphs(findings: Sequence[Finding]) -> str:
+    """Return findings that are not met, for people: several lines each; what several in a row share is said once."""
+    lines = []
+    for one, following in zip_longest(findings, findings[1:]):
+        lines.append(f"{one.name}: needed {one.needed}, found {one.found}")
+        if following is None or (one.why, one.hint) != (following.why, following.hint):
+            lines += [f"  {text}" for text in (one.why, one.hint) if text]
     return "\n".join(lines)

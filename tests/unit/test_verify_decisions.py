@@ -17,7 +17,7 @@ from repro_env.lock.model import ImageRoot, Lock, LockedBase
 from repro_env.verify.checks import check_step
 from repro_env.verify.demand import check_allowed, demand
 from repro_env.verify.facts import Facts, Gpu, Host
-from repro_env.verify.findings import NAMES, Finding, met, not_met, unknown
+from repro_env.verify.findings import NAMES, Finding, met, not_met, paragraphs, unknown
 from repro_env.verify.gpu_checks import check_gpu
 from repro_env.verify.host_checks import check_host
 from repro_env.verify.runtime import cuda_of
@@ -336,6 +336,15 @@ def test_what_is_not_met_keeps_a_step_from_starting() -> None:
         "ecc: needed on, found unknown\n  why\n  allow it if you know that it is met"
     )
     assert "--allow memory --allow ecc" in error.hint
+
+
+def test_what_several_in_a_row_share_is_said_once() -> None:
+    several = [not_met("names", "H100", "L4", hint="elsewhere"), not_met("memory", "2", "1", hint="elsewhere")]
+    assert paragraphs([*several, not_met("ecc", "on", "off", "why", "elsewhere")]) == (
+        "names: needed H100, found L4\nmemory: needed 2, found 1\n  elsewhere\n"
+        "ecc: needed on, found off\n  why\n  elsewhere"
+    )
+    assert paragraphs([]) == ""
 
 
 def test_what_is_allowed_is_returned_and_the_rest_still_refused() -> None:
