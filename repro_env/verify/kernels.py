@@ -85,8 +85,9 @@ class Library:
 
     @property
     def name(self) -> str:
-        """The file's name, `libtorch_cuda.so`."""
-        return self.path.rpartition("/")[2]
+        """The file's name, `libtorch_cuda.so`, with nothing in it that a terminal would act on."""
+        name = self.path.rpartition("/")[2]
+        return name if name.isprintable() else ascii(name)[1:-1]
 
     @property
     def stem(self) -> str:

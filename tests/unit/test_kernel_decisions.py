@@ -161,6 +161,10 @@ def test_torch_passes_and_one_extension_does_not() -> None:
     )
 
 
+def test_a_name_tells_a_terminal_nothing() -> None:
+    assert one(library("80", path="lib/\x1b]0;x\x07ü.so")).found == "\\x1b]0;x\\x07\\xfc.so with SASS 80"
+
+
 def test_everything_will_do() -> None:
     finding = one(TORCH, library("90", "90a"))
     assert (finding.status, finding.needed) == ("ok", "code for compute capability 9.0")
