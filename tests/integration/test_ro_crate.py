@@ -31,7 +31,7 @@ def test_the_crate_follows_the_profile(tmp_path: Path) -> None:
 def validate(directory: Path, document: object) -> list[str]:
     (directory / "ro-crate-metadata.json").write_text(json.dumps(document))
     packages = [word for package in VALIDATOR for word in ("--with", package)]
-    words = [find_uv_bin(), "run", "--isolated", "--no-project", *packages, "python", SCRIPT]
+    words: list[str | Path] = [find_uv_bin(), "run", "--isolated", "--no-project", *packages, "python", SCRIPT]
     ended = subprocess.run([*words, directory, "REQUIRED"], capture_output=True, text=True, check=False)
     assert ended.returncode in {0, 1}, ended.stderr
     lines = [line for line in ended.stdout.splitlines() if line.startswith("REQUIRED")]
