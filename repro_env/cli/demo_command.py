@@ -109,10 +109,11 @@ The steps could not share one environment:
 {versions}
 
 Next, in {shown.directory.name}/:
-    repro status                 what is locked, built and run
-    repro exec train             one step again; its record is in .repro/runs/
-    repro lock --check           what a pre-commit hook runs
-    edit clean.py, repro status  what an edit makes stale
+    repro status                  what is locked, built and run
+    repro show report             one run, and its lineage up to the raw data
+    repro reproduce --all --here  all three once more, every output compared
+    repro lock --check            what a pre-commit hook runs
+    edit clean.py, repro status   what an edit makes stale
 """
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import click
 
 from repro_env.cli.progress import reporter
-from repro_env.cli.project import open_workspace, store_root
+from repro_env.cli.project import near, open_workspace, store_root
 from repro_env.cli.running import Finished, Run
 from repro_env.edges.report import Reporter
 from repro_env.image.store import Store
 from repro_env.record.runs import document
+from repro_env.record.words import duration, ended
 from repro_env.verify.demand import check_allowed
 
 
@@ -60,11 +61,10 @@ def tell(finished: Finished, report: Reporter) -> None:
     record, outcome = finished.record, finished.outcome
     if outcome.status == 0:
         made = ", ".join(output.path for output in record.outputs)
-        report.note(f"run {record.id} succeeded in {outcome.wall_seconds:.1f} s" + (f": {made}" if made else ""))
+        report.note(f"run {record.id} succeeded in {duration(outcome.wall_seconds)}" + (f": {made}" if made else ""))
         return
     if not finished.started:
         report.note(f"run {record.id} ended before the step's command was started")
         return
-    ended = f"signal {record.signal}" if record.signal else f"exit status {record.exit_status}"
-    kept = f"; what it wrote is in {outcome.kept}" if outcome.kept else ""
-    report.note(f"run {record.id} failed with {ended} after {outcome.wall_seconds:.1f} s{kept}")
+    kept = f"; what it wrote is in {near(outcome.kept)}" if outcome.kept else ""
+    report.note(f"run {record.id} {ended(record)} after {duration(outcome.wall_seconds)}{kept}")

@@ -120,6 +120,12 @@ def store_root() -> Path:
     return Path(cache) / "repro"
 
 
+def near(path: Path) -> str:
+    """Return a path as a person standing here would write it: what is below the working directory, from there."""
+    relative = os.path.relpath(path)
+    return str(path) if relative.startswith("..") else relative
+
+
 def _here() -> Path:
     with os_errors("look at the current directory"):
         return Path.cwd()

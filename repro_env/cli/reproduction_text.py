@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from repro_env.cli.history import paint
+from repro_env.cli.project import near
 from repro_env.cli.reproducing import Reproduction
 from repro_env.record.comparison.base import Verdict
 from repro_env.record.repeated import ComparedOutput
@@ -40,7 +40,7 @@ def _facts(result: Reproduction) -> Iterator[tuple[str, str]]:
         told = paint(str(output), "good" if output.equal else "bad")
         yield "" if index else "outputs", f"{output.then.name:<{names}}  {told}"
     if result.now.outputs:
-        yield "", f"the new ones are in {_short(str(result.place))}"
+        yield "", f"the new ones are in {near(result.place)}"
 
 
 def _code(result: Reproduction) -> str:
@@ -54,11 +54,6 @@ def _code(result: Reproduction) -> str:
 def _listed(title: str, lines: Sequence[str]) -> Iterator[tuple[str, str]]:
     for index, line in enumerate(lines):
         yield "" if index else title, line
-
-
-def _short(path: str) -> str:
-    relative = os.path.relpath(path)
-    return path if relative.startswith("..") else relative
 
 
 def verdict_line(results: Sequence[Reproduction]) -> str:

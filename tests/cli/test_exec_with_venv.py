@@ -103,7 +103,7 @@ def test_a_failed_run_leaves_the_last_output_and_keeps_its_own(project: OnDisk) 
     project.write("clean.py", "import sys, pathlib; pathlib.Path(sys.argv[2]).write_text('half'); sys.exit(1)")
     answer = project.repro(*VENV, "clean")
     assert (project.root / "build/table.csv").read_text() == "A,B\n1,2\n"
-    assert "what it wrote is in TMP/churn/.repro/runs/RUN-clean/output" in answer.stderr
+    assert "what it wrote is in .repro/runs/RUN-clean/output" in answer.stderr
 
 
 def test_an_output_that_was_not_made(project: OnDisk, golden: Golden) -> None:

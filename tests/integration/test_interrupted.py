@@ -114,7 +114,7 @@ def test_while_a_step_runs(pipeline: Pipeline, runtime: str, way: str) -> None:
     # The step got the signal and ended by it, and so does repro: its status is the step's.
     assert status == WAYS[way][1], said
     assert seconds < PATIENCE / 4
-    assert f"failed with signal {WAYS[way][0].value}" in said
+    assert f"failed by {WAYS[way][0].name}" in said
     assert "Traceback" not in said
     assert left_by(process.pid) == []
     record = list_runs(pipeline.root).last("clean")

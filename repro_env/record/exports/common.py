@@ -30,13 +30,6 @@ def title(record: RunRecord) -> str:
     return f"{record.project}: {record.step}, run {record.id}"
 
 
-def outcome(record: RunRecord) -> str:
-    """Return how the run ended, in words."""
-    if record.signal:
-        return f"{record.status} with signal {record.signal}"
-    return f"{record.status} with exit status {record.exit_status}" if record.exit_status else record.status
-
-
 def said(values: Mapping[str, Any]) -> Json:
     """Return the values that say something: not None, nor empty."""
     return {key: value for key, value in values.items() if value not in (None, "", (), [], {})}

@@ -10,8 +10,9 @@ from collections.abc import Iterable, Iterator
 from urllib.parse import quote
 
 from repro_env.lock.model import DebianRoot, Environment, Lock, LockedStep
-from repro_env.record.exports.common import Json, outcome, run_uuid, said, time_text
+from repro_env.record.exports.common import Json, run_uuid, said, time_text
 from repro_env.record.model import RecordedInput, RecordedOutput, RunRecord
+from repro_env.record.words import ended
 from repro_env.values import Digest, Platform
 
 
@@ -47,7 +48,7 @@ def to_cyclonedx(record: RunRecord, lock: Lock | None) -> Json:
 
 def _properties(record: RunRecord) -> list[Json]:
     values = {
-        "repro:outcome": outcome(record),
+        "repro:outcome": ended(record),
         "repro:command": " ".join(record.command),
         "repro:lock": str(record.lock or ""),
         "repro:definition": str(record.definition or ""),

@@ -5,8 +5,9 @@ Source: https://mlflow.org/docs/latest/rest-api.html; tags, https://mlflow.org/d
 
 from __future__ import annotations
 
-from repro_env.record.exports.common import Json, measures, outcome, said
+from repro_env.record.exports.common import Json, measures, said
 from repro_env.record.model import RunRecord
+from repro_env.record.words import ended
 
 _STATUSES = {"started": "RUNNING", "succeeded": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}
 _LONGEST_PARAMETER = 6000  # characters, of MLflow's own stores
@@ -62,7 +63,7 @@ def _tags(record: RunRecord) -> dict[str, str]:
         "mlflow.docker.image.id": str(record.image or ""),
         "repro.run": record.id,
         "repro.step": record.step,
-        "repro.outcome": outcome(record),
+        "repro.outcome": ended(record),
         "repro.lock": str(record.lock or ""),
         "repro.definition": str(record.definition or ""),
         "repro.runtime": record.runtime,

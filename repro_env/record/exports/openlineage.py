@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from repro_env.record.exports.common import PRODUCER, Json, outcome, run_uuid, said, time_text
+from repro_env.record.exports.common import PRODUCER, Json, run_uuid, said, time_text
 from repro_env.record.model import RecordedInput, RecordedOutput, RunRecord
+from repro_env.record.words import ended
 
 SCHEMA = "https://openlineage.io/spec/2-0-2/OpenLineage.json#/$defs/RunEvent"
 
@@ -53,7 +54,7 @@ def _run_facets(record: RunRecord, kind: str) -> Json:
     if record.program:
         facets["processing_engine"] = _facet("ProcessingEngineRunFacet", "1-1-1", version=record.program, name="repro")
     if kind in {"FAIL", "ABORT"}:
-        message = outcome(record)
+        message = ended(record)
         facets["errorMessage"] = _facet("ErrorMessageRunFacet", "1-0-1", message=message, programmingLanguage="Python")
     return {name: facet for name, facet in facets.items() if len(facet) > 2}  # noqa: PLR2004 - says more than who it is
 

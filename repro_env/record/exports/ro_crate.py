@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from datetime import datetime
 from urllib.parse import quote
 
-from repro_env.record.exports.common import PRODUCER, Json, outcome, said, time_text, title
+from repro_env.record.exports.common import PRODUCER, Json, said, time_text, title
 from repro_env.record.model import RecordedInput, RecordedOutput, RunRecord
+from repro_env.record.words import ended
 
 _CRATE = "https://w3id.org/ro/crate/1.1"
 _PROFILE = "https://w3id.org/ro/wfrun/process/0.5"
@@ -111,7 +112,7 @@ def _action(record: RunRecord) -> Json:
         {
             "@id": _action_id(record),
             "@type": "CreateAction",
-            "name": f"{record.step}, {outcome(record)}",
+            "name": f"{record.step}, {ended(record)}",
             "description": " ".join(record.command),
             "instrument": {"@id": _instrument_id(record)},
             "object": _references(used),
@@ -119,7 +120,7 @@ def _action(record: RunRecord) -> Json:
             "startTime": _time(record.started),
             "endTime": _time(record.finished) if record.finished else "",
             "actionStatus": f"http://schema.org/{_STATUSES.get(record.status, 'FailedActionStatus')}",
-            "error": outcome(record) if failed else "",
+            "error": ended(record) if failed else "",
             "containerImage": {"@id": f"#image-{record.image.short}"} if record.image else None,
         }
     )

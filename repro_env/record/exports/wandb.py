@@ -5,8 +5,9 @@ Source: https://docs.wandb.ai/ref/python/init.
 
 from __future__ import annotations
 
-from repro_env.record.exports.common import Json, measures, outcome, said
+from repro_env.record.exports.common import Json, measures, said
 from repro_env.record.model import RecordedInput, RecordedOutput, RunRecord
+from repro_env.record.words import ended
 
 
 def to_wandb(record: RunRecord) -> Json:
@@ -28,7 +29,7 @@ def to_wandb(record: RunRecord) -> Json:
         "reproduces": record.reproduces,
     }
     summary = {
-        "outcome": outcome(record),
+        "outcome": ended(record),
         "exit_status": record.exit_status,
         "outputs": {made.name: _content(made) for made in record.outputs},
         **measures(record),
