@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from repro_env.lock.model import Lock, LockedStep
 from repro_env.verify.facts import Facts
-from repro_env.verify.findings import Finding, not_met
-from repro_env.verify.needs import check
+from repro_env.verify.findings import Finding
+from repro_env.verify.needs import check, wrong_platform
 from repro_env.verify.slice import needs_of
 
 
@@ -18,7 +18,5 @@ def check_step(lock: Lock, step: LockedStep, facts: Facts) -> tuple[Finding, ...
     machines = {platform.machine: platform for platform in step.environments}
     platform = machines.get(facts.host.architecture)
     if platform is None:
-        known = ", ".join(map(str, sorted(step.environments)))
-        hint = "add the machine's platform to [project] platforms and lock"
-        return (not_met("platform", known, facts.host.architecture or "unknown", hint=hint),)
+        return (wrong_platform(", ".join(map(str, sorted(step.environments))), facts),)
     return check(needs_of(lock, step, platform), facts)

@@ -13,7 +13,7 @@ from repro_env.lock.cuda import CudaCompat, CudaFacts, CudaLibrary
 from repro_env.verify.cuda_check import is_bridged
 from repro_env.verify.door import Door, count, flag, indices, items
 from repro_env.verify.facts import Facts
-from repro_env.verify.findings import NAMES, Finding, met, not_met
+from repro_env.verify.findings import NAMES, Finding, met, not_met, unknown
 from repro_env.verify.gpu_checks import check_gpu
 from repro_env.verify.host_checks import check_host
 from repro_env.verify.kernels import Library, check_kernels
@@ -96,10 +96,17 @@ def check(needs: Needs, facts: Facts) -> tuple[Finding, ...]:
     return tuple(found)
 
 
+def wrong_platform(needed: str, facts: Facts) -> Finding:
+    """Return the finding of a machine that is of none of the platforms that a step is locked for."""
+    if not facts.host.architecture:
+        return unknown("platform", needed, "the facts do not tell the processor's architecture")
+    hint = "add the machine's platform to [project] platforms and lock"
+    return not_met("platform", needed, facts.host.architecture, hint=hint)
+
+
 def _findings(needs: Needs, facts: Facts) -> Iterator[Finding]:
     if facts.host.architecture != MACHINES[needs.platform]:
-        hint = "add the machine's platform to [project] platforms and lock"
-        yield not_met("platform", needs.platform, facts.host.architecture or "unknown", hint=hint)
+        yield wrong_platform(needs.platform, facts)
         return
     yield met("platform", needs.platform, needs.platform)
     if needs.gpu is not None:

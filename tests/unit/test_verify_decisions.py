@@ -300,6 +300,7 @@ def test_a_step_that_asks_for_nothing_needs_its_platform_alone() -> None:
     lock = lock_with(None, root=locks.image_root())
     assert names(lock) == [("platform", "ok")]
     assert names(lock, Facts(host=Host(architecture="aarch64"))) == [("platform", "mismatch")]
+    assert names(lock, Facts(host=Host())) == [("platform", "unknown")]
 
 
 def test_everything_is_told_at_once_in_one_order() -> None:
