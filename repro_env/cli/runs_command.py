@@ -148,12 +148,6 @@ def _cells(record: RunRecord, now: datetime) -> dict[str, Cell]:
         "started": Cell(text=ago(record.started, now) if recent else moment(record.started, None)),
         "took": Cell(text="" if seconds is None else duration(seconds)),
         "made": Cell(text=", ".join(f"{one.name} {one.digest.short}" for one in record.outputs)),
-        "note": _note(record),
+        "repeats": Cell(text=record.reproduces.rpartition("-")[2], tone="quiet"),
+        "note": Cell(text="; ".join(marks(record)), tone="doubt"),
     }
-
-
-def _note(record: RunRecord) -> Cell:
-    """Return what a run repeats, by the end of its id, and what keeps it from being beyond doubt."""
-    found = marks(record)
-    repeats = (f"repeats {record.reproduces.rpartition('-')[2]}",) if record.reproduces else ()
-    return Cell(text="; ".join((*repeats, *found)), tone="doubt" if found else "quiet")
