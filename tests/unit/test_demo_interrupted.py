@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import signal
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from unittest import mock
 
 import pytest
+from records import FULL
 
 from repro_env.cli import demo_command
 from repro_env.edges.report import Silent
@@ -17,7 +19,7 @@ from repro_env.errors import ReproError
 def play(monkeypatch: pytest.MonkeyPatch, *, status: int, ended_by: int | None) -> None:
     """Play the demo with everything around its first step's end replaced."""
     workspace = SimpleNamespace(project=SimpleNamespace(steps={"clean": None}, platforms=()))
-    record = SimpleNamespace(id="run", signal=ended_by, exit_status=None if ended_by else status, outputs=())
+    record = replace(FULL, status="failed", signal=ended_by, exit_status=None if ended_by else status, outputs=())
     outcome = SimpleNamespace(status=status, wall_seconds=1.0, kept=None, log=Path("output.log"))
     finished = SimpleNamespace(record=record, outcome=outcome, started=True)
     monkeypatch.setattr(demo_command, "open_workspace", mock.Mock(return_value=workspace))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import functools
 import itertools
@@ -25,10 +26,13 @@ class Delimited:
 
     def __init__(self, comparison: Comparison) -> None:
         self._comparison = comparison
-        csv.field_size_limit(_LARGEST_FIELD)
 
     def compare(self, then: Path, now: Path) -> Verdict:
         """Compare two files. Errors: `UnreadableError`, `StoreError`."""
+        with _fields_of_any_size():
+            return self._compare(then, now)
+
+    def _compare(self, then: Path, now: Path) -> Verdict:
         tally = Tally(self._comparison)
         titles: Sequence[str] = ()
         for number, (before, after) in enumerate(itertools.zip_longest(_rows(then), _rows(now)), start=1):
@@ -46,6 +50,16 @@ class Delimited:
                     place = functools.partial(_place, number, column, titles)
                     tally.value(place, *_values(one, other))
         return tally.verdict()
+
+
+@contextlib.contextmanager
+def _fields_of_any_size() -> Iterator[None]:
+    """Let a cell be large for as long as the block lasts: the limit is the whole process's."""
+    before = csv.field_size_limit(_LARGEST_FIELD)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)
 
 
 def _rows(path: Path) -> Iterator[list[str]]:
