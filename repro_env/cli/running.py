@@ -28,7 +28,7 @@ from repro_env.image.store import Store
 from repro_env.lock.model import Lock, LockedStep, Wheel
 from repro_env.record.model import GitState, RecordedOutput, RunRecord
 from repro_env.record.runs import OpenRun, list_runs, new_run_id, recording
-from repro_env.record.sweep import sweep_runs
+from repro_env.record.sweep import cleared, sweep_runs
 from repro_env.run.execute import Outcome, execute, make_run_directory
 from repro_env.run.gpus import NOTHING
 from repro_env.run.keep import keep
@@ -159,21 +159,21 @@ class Run:
         run = new_run_id(self._step.name, now, secrets.token_hex)
         sweep_runs(self._home, now.timestamp())
         directory = make_run_directory(self._home, run)
-        try:
-            plan = self._plan(run, directory, prepared, arguments)
-            open_ends = tuple(self.runtime.not_isolated(plan))
-            if open_ends:
-                self._report.warn(f"runtime {self.runtime.name} does not isolate:\n  " + "\n  ".join(open_ends))
-            record = begun(self._beginning(plan, prepared, arguments), now)
-            if lack := unrecorded(record, self._workspace.root):
-                self._report.warn(lack)
-            with self._tracked(directory) as tracker, recording(directory, record, now=_now) as opened:
-                copy_code(prepared.code, directory / "code")
-                tracker.started(record)
-                finished = self._run(opened, plan, prepared)
-        finally:
-            files.remove_tree(directory / "code")
-            files.remove_tree(directory / "check")
+        plan = self._plan(run, directory, prepared, arguments)
+        open_ends = tuple(self.runtime.not_isolated(plan))
+        if open_ends:
+            self._report.warn(f"runtime {self.runtime.name} does not isolate:\n  " + "\n  ".join(open_ends))
+        record = begun(self._beginning(plan, prepared, arguments), now)
+        if lack := unrecorded(record, self._workspace.root):
+            self._report.warn(lack)
+        with (
+            self._tracked(directory) as tracker,
+            recording(directory, record, now=_now) as opened,
+            cleared(directory),
+        ):
+            copy_code(prepared.code, directory / "code")
+            tracker.started(record)
+            finished = self._run(opened, plan, prepared)
         return replace(finished, not_isolated=open_ends)
 
     def plan_beside(self, prepared: Prepared, run: str, directory: Path, inputs: Sequence[Input]) -> RunPlan:

@@ -6,17 +6,33 @@ import contextlib
 import fcntl
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from repro_env.edges.files import remove_tree
 from repro_env.record.runs import ALIVE, RECORD
 
-WORKING = ("beside", "check", "code", "home", "input", "temporary", "podman.id", "podman.pid")
+WORKING = ("beside", "check", "code", "home", "input", "replaced", "temporary", "podman.id", "podman.pid")
 """What a run has in its directory while it lives; a run that ends removes it."""
 
 _ID = re.compile(r"\d{8}T\d{6}Z-.+-[0-9a-f]{4}\Z")
 _LOCKING = 10.0  # seconds within which a run that made its file may still be about to lock it
 _BEGINNING = 3600.0  # within which one without a record may still be about to write that
+
+
+@contextlib.contextmanager
+def cleared(directory: Path) -> Iterator[None]:
+    """Remove from a run's directory, when the block ends, what it needed only while it lived."""
+    try:
+        yield
+    finally:
+        _clear(directory)
+
+
+def _clear(directory: Path) -> None:
+    for name in WORKING:
+        with contextlib.suppress(OSError):  # of another user, in a container: it does no harm
+            remove_tree(directory / name)
 
 
 def sweep_runs(project: Path, now: float) -> None:
@@ -43,8 +59,7 @@ def _sweep(directory: Path, now: float) -> None:
                 if now - os.fstat(stream.fileno()).st_mtime < _LOCKING:
                     return
                 fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                for name in WORKING:
-                    remove_tree(directory / name)
+                _clear(directory)
                 alive.unlink()
         elif not (directory / RECORD).exists() and now - directory.stat().st_mtime > _BEGINNING:
             remove_tree(directory)

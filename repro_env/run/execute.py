@@ -12,7 +12,7 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -25,6 +25,9 @@ from repro_env.run.runtimes.base import Runtime
 
 LOG = "output.log"
 """The name, in the run's directory, of what the step printed."""
+
+REPLACED = "replaced"
+"""The name, in the run's directory, of the directory with earlier outputs whose places were taken: to be removed."""
 
 
 class OutputError(ReproError):
@@ -105,10 +108,11 @@ def _take_outputs(plan: RunPlan, project: Path | None) -> dict[str, Path]:
     _check_outputs(plan)
     if project is None:
         return {name: plan.output / declared for name, declared in plan.step.outputs.items()}
-    taken = {}
+    taken, replaced = {}, plan.output.parent / REPLACED
     for name, declared in plan.step.outputs.items():
         with files.os_errors(f"move output {name} to {declared}"):
-            move_into_place(plan.output / declared, project / declared)
+            replaced.mkdir(exist_ok=True)
+            move_into_place(plan.output / declared, project / declared, replaced / name)
         taken[name] = project / declared
     return taken
 
@@ -130,12 +134,13 @@ def _check_outputs(plan: RunPlan) -> None:
         )
 
 
-def move_into_place(source: Path, target: Path) -> None:
+def move_into_place(source: Path, target: Path, aside: Path | None = None) -> None:
     """Let a file or directory take the place of what stands at `target`, or of nothing.
 
     A reader finds the old one or the new one; only where a directory is replaced there is an instant with none, and it
-    comes back if the second rename fails. Across file systems the copy is made beside the target first.
-    Errors: `OSError`.
+    comes back if the second rename fails. Across file systems the copy is made beside the target first. An old
+    directory goes to `aside`, for the caller to remove, since one of many files takes long to go; without that, or
+    where that is on another file system, it is removed here. Errors: `OSError`.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     beside = target.parent / f".{target.name}.{secrets.token_hex(4)}"
@@ -146,7 +151,7 @@ def move_into_place(source: Path, target: Path) -> None:
             raise
         _copy(source, beside)
     try:
-        _swap(beside, target)
+        _swap(beside, target, (*([aside] if aside else []), beside.with_name(f"{beside.name}.old")))
     except BaseException:
         with contextlib.suppress(OSError):
             os.rename(beside, source)
@@ -165,20 +170,34 @@ def _copy(source: Path, target: Path) -> None:
     files.remove_tree(source)
 
 
-def _swap(new: Path, target: Path) -> None:
+def _swap(new: Path, target: Path, asides: Sequence[Path]) -> None:
     if not new.is_dir() and not (target.is_dir() and not target.is_symlink()):
         os.replace(new, target)
         return
-    old = target.parent / f"{new.name}.old"
-    with contextlib.suppress(FileNotFoundError):
-        os.rename(target, old)
+    old = _set_aside(target, asides)
     try:
         os.rename(new, target)
     except BaseException:
-        with contextlib.suppress(FileNotFoundError):
+        if old is not None:
             os.rename(old, target)
         raise
-    files.remove_tree(old)
+    if old == asides[-1]:
+        files.remove_tree(old)
+
+
+def _set_aside(target: Path, asides: Sequence[Path]) -> Path | None:
+    """Move what stands at `target` to the first of the places that it can be moved to, and return that."""
+    for aside in asides:
+        try:
+            os.rename(target, aside)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            if error.errno != errno.EXDEV or aside == asides[-1]:
+                raise
+        else:
+            return aside
+    return None
 
 
 def _remove_empty(directory: Path) -> None:

@@ -13,7 +13,7 @@ import tiny
 from repro_env.edges.child import Ended
 from repro_env.errors import RuntimeUnavailableError, StoreError
 from repro_env.lock.places import Roots
-from repro_env.run.execute import LOG, OutputError, execute, make_run_directory, move_into_place
+from repro_env.run.execute import LOG, REPLACED, OutputError, execute, make_run_directory, move_into_place
 from repro_env.run.gpus import NOTHING, GpuGrant, Passing
 from repro_env.run.plan import RunPlan
 from repro_env.run.runtimes.base import Needs, Unavailable
@@ -81,6 +81,16 @@ def test_old_outputs_are_replaced_whatever_they_were(plan: RunPlan, tmp_path: Pa
     assert (project / "build/table.csv").read_text() == "new"
     assert (project / "build/models/best/weights").read_text() == "new"
     assert sorted(os.listdir(project / "build")) == ["models", "table.csv"]
+    assert os.listdir(project / "build/models") == ["best"]
+
+
+def test_an_old_directory_is_not_removed_before_the_run_is_recorded(plan: RunPlan, tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    (project / "build/models/best").mkdir(parents=True)
+    (project / "build/models/best/weights").write_text("old")
+    execute(plan, Pretended(write), project=project)
+    assert (project / "build/models/best/weights").read_text() == "new"
+    assert (plan.output.parent / REPLACED / "model/weights").read_text() == "old"
     assert os.listdir(project / "build/models") == ["best"]
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from repro_env.record.runs import ALIVE, LOG, RECORD
-from repro_env.record.sweep import WORKING, sweep_runs
+from repro_env.record.sweep import WORKING, cleared, sweep_runs
+from repro_env.run.execute import REPLACED
 
 NOW = 1_800_000_000.0
 
@@ -71,6 +72,19 @@ def test_runs_that_ended_and_strangers_are_left_alone(tmp_path: Path) -> None:
 def test_without_runs_there_is_nothing_to_do(tmp_path: Path) -> None:
     sweep_runs(tmp_path, NOW)
     assert names(tmp_path) == set()
+
+
+def test_what_a_run_needed_only_while_it_lived_goes_when_it_ends(tmp_path: Path) -> None:
+    directory = a_run(tmp_path, RECORD, "code", "output")
+
+    def fail() -> None:
+        with cleared(directory):
+            (directory / REPLACED).mkdir()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fail()
+    assert names(directory) == {RECORD, "output"}
 
 
 def test_everything_that_is_swept_is_named_once() -> None:
