@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,7 +63,7 @@ def command(context: click.Context, *, sides: tuple[str, ...], exit_code: bool, 
         document, text = _of_runs(before, after)
     else:
         document, text = _of_locks(_lock_of(before), _lock_of(after))
-    click.echo(json.dumps(document, indent=2) if as_json else text, nl=as_json, color=_color())
+    click.echo(json.dumps(document, indent=2) if as_json else text, nl=as_json)
     if exit_code and document["differs"]:
         context.exit(DIFFERS)
 
@@ -75,10 +74,6 @@ def two_locks(words: tuple[str, ...]) -> tuple[Lock, Lock]:
         raise UsageError(f"two sides can be compared, not {len(words)}", hint="name two commits, runs or files")
     before, after = (_lock_of(side) for side in _sides(words))
     return before.parse(), after.parse()
-
-
-def _color() -> bool | None:
-    return False if "NO_COLOR" in os.environ else None
 
 
 def _sides(words: tuple[str, ...]) -> tuple[_Side, _Side]:

@@ -40,9 +40,8 @@ def wanted_run(text: str) -> Run:
 
 def runs_around(run: Run) -> Runs:
     """Return the runs among which one's lineage is looked for: those it lies with, else those of this project."""
-    place = run.directory.resolve()
-    if place.parent.name == "runs" and place.parents[1].name == ".repro":
-        return list_runs(place.parents[2])
+    if home := run.home:
+        return list_runs(home)
     try:
         return list_runs(project_root())
     except ConfigError:

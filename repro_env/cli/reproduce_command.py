@@ -129,9 +129,8 @@ def _last() -> Run:
 
 def _home(run: Run) -> Path:
     """Return the project that keeps the new runs: the run's own, else the one here, else a new directory here."""
-    place = run.directory.resolve()
-    if place.parent.name == "runs" and place.parents[1].name == ".repro":
-        return place.parents[2]
+    if run.home:
+        return run.home
     try:
         return project_root()
     except ConfigError:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 from collections.abc import Sequence
@@ -75,7 +74,7 @@ def command(*, step: str, status: str, since: str, until: str, digest: str, limi
         click.echo(json.dumps(_document(shown, runs), indent=2))
         return
     for line in _lines(shown, now) if shown else (_none(runs),):
-        click.echo(line, color=False if "NO_COLOR" in os.environ else None)
+        click.echo(line)
     if len(shown) < len(chosen):
         click.echo(f"and {len(chosen) - len(shown)} more")
     tell_damaged(runs.damaged)

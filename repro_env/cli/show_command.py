@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import click
@@ -65,7 +64,7 @@ def command(
         click.echo(f"wrote {page}")
     else:
         text = FORMATS["slsa" if as_json else form](shown)
-        click.echo(text, nl=False, color=False if "NO_COLOR" in os.environ else None)
+        click.echo(text, nl=False)
 
 
 def _verify(run: Run, keys: tuple[Path, ...]) -> None:

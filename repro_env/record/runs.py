@@ -85,6 +85,13 @@ class Run:
     directory: Path
     record: RunRecord
 
+    @property
+    def home(self) -> Path | None:
+        """The project that keeps the run, or None where its record lies elsewhere."""
+        place = self.directory.resolve()
+        kept = place.parent.name == "runs" and place.parents[1].name == ".repro"
+        return place.parents[2] if kept else None
+
 
 def new_run_id(step: str, now: datetime, random: Callable[[int], str]) -> str:
     """Return an id that sorts by time: `20261123T043354Z-clean-3f2a`. `random(2)` gives four hexadecimal digits."""

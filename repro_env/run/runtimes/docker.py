@@ -32,6 +32,7 @@ from repro_env.run.runtimes.base import Needs, Unavailable
 from repro_env.run.runtimes.gpu_files import pass_files
 
 _ANSWER_SECONDS = 10
+_GONE = (404, 409)  # somebody has removed the container, or is at it
 _CHUNK = 1 << 16
 
 _HOOK_PATH = "/usr/bin:/usr/local/bin:/usr/sbin:/usr/local/nvidia/toolkit"
@@ -200,7 +201,17 @@ class Docker:
                 try:
                     return _attend(api, container, output)
                 finally:
-                    api.remove_container(container, force=True)
+                    _remove(api, container)
+
+
+def _remove(api: Any, container: str) -> None:
+    from docker.errors import APIError  # noqa: PLC0415 - see `connect`
+
+    try:
+        api.remove_container(container, force=True)
+    except APIError as error:
+        if error.status_code not in _GONE:
+            raise
 
 
 def _user_inside(api: Any, user: User) -> User:
@@ -211,7 +222,7 @@ def _user_inside(api: Any, user: User) -> User:
 
 def _attend(api: Any, container: str, output: child.Output) -> Ended:
     """Start the container, pass streams and signals until it ends, and return how it ended."""
-    from docker.errors import APIError  # noqa: PLC0415 - see `_connect`
+    from docker.errors import APIError  # noqa: PLC0415 - see `connect`
 
     def kill(number: int) -> None:
         with contextlib.suppress(APIError):  # it has ended meanwhile
@@ -242,7 +253,7 @@ def _attached(api: Any, container: str) -> Iterator[socket.socket]:
 @contextlib.contextmanager
 def _copying(connection: socket.socket, output: child.Output) -> Iterator[int]:
     """Pass the container's output on in the background; the descriptor that is given ends when the output does."""
-    from docker.utils.socket import frames_iter  # noqa: PLC0415 - see `_connect`
+    from docker.utils.socket import frames_iter  # noqa: PLC0415 - see `connect`
 
     end, finish = os.pipe()
 
