@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -11,6 +10,7 @@ from repro_env.cli.history import paint
 from repro_env.cli.project import near
 from repro_env.cli.reproducing import Reproduction
 from repro_env.record.comparison.base import Verdict
+from repro_env.record.exports.common import json_text
 from repro_env.record.repeated import ComparedOutput
 from repro_env.record.words import duration, ended
 
@@ -77,7 +77,7 @@ def reproduction_document(results: Sequence[Reproduction]) -> str:
         "equal": all(result.equal for result in results),
         "runs": [_run(result) for result in results],
     }
-    return json.dumps(document, indent=2, ensure_ascii=False)
+    return json_text(document, indent=2).removesuffix("\n")
 
 
 def _run(result: Reproduction) -> dict[str, Any]:

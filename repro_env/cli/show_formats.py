@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 from repro_env.cli.history import paint
 from repro_env.frozen import dataclass
 from repro_env.lock.model import Lock
 from repro_env.lock.parse import parse_lock
+from repro_env.record.exports.common import json_text
 from repro_env.record.lineage import Lineage
 from repro_env.record.runs import Run, document
 from repro_env.record.text import run_text
@@ -41,31 +40,31 @@ def _html(shown: Shown) -> str:
 def _openlineage(shown: Shown) -> str:
     from repro_env.record.exports.openlineage import to_events  # noqa: PLC0415 - only what is asked for is imported
 
-    return "".join(json.dumps(event, ensure_ascii=False) + "\n" for event in to_events(shown.run.record))
+    return "".join(json_text(event) for event in to_events(shown.run.record))
 
 
 def _ro_crate(shown: Shown) -> str:
     from repro_env.record.exports.ro_crate import to_ro_crate  # noqa: PLC0415 - same
 
-    return _plain(to_ro_crate(shown.run.record))
+    return json_text(to_ro_crate(shown.run.record), indent=2)
 
 
 def _cyclonedx(shown: Shown) -> str:
     from repro_env.record.exports.cyclonedx import to_cyclonedx  # noqa: PLC0415 - same
 
-    return _plain(to_cyclonedx(shown.run.record, _lock(shown.run.directory)))
+    return json_text(to_cyclonedx(shown.run.record, _lock(shown.run.directory)), indent=2)
 
 
 def _mlflow(shown: Shown) -> str:
     from repro_env.record.exports.mlflow import to_mlflow  # noqa: PLC0415 - same
 
-    return _plain(to_mlflow(shown.run.record))
+    return json_text(to_mlflow(shown.run.record), indent=2)
 
 
 def _wandb(shown: Shown) -> str:
     from repro_env.record.exports.wandb import to_wandb  # noqa: PLC0415 - same
 
-    return _plain(to_wandb(shown.run.record))
+    return json_text(to_wandb(shown.run.record), indent=2)
 
 
 FORMATS: Mapping[str, Callable[[Shown], str]] = {
@@ -78,10 +77,6 @@ FORMATS: Mapping[str, Callable[[Shown], str]] = {
     "mlflow": _mlflow,
     "wandb": _wandb,
 }
-
-
-def _plain(value: Any) -> str:
-    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
 
 
 def _lock(directory: Path) -> Lock | None:

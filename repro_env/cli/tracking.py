@@ -81,7 +81,14 @@ class Tracker:
             return
         for kind, failure in failed.items():
             told = ": ".join(filter(None, (failure.what, failure.why.partition("\n")[0])))
-            self._warn(f"{kind} was not told of run {record.id}, and will be at a later run: {told}")
+            kept = f"and that is kept in .repro/{OUTBOX}" if _is_refused(failure) else "and will be at a later run"
+            self._warn(f"{kind} was not told of run {record.id}, {kept}: {told}")
+
+
+def _is_refused(error: ReproError) -> bool:
+    from repro_env.record.sending.base import RefusedError  # noqa: PLC0415 - only where something was not sent
+
+    return isinstance(error, RefusedError)
 
 
 @contextlib.contextmanager

@@ -20,7 +20,7 @@ from repro_env.cli.tracking import Tracker
 from repro_env.config.read import read_project
 from repro_env.edges.http_client import HttpClient, Limits
 from repro_env.errors import FetchError
-from repro_env.record.sending.base import Bearer, NotThereError, exchange
+from repro_env.record.sending.base import Bearer, NotThereError, RefusedError, exchange
 from repro_env.record.sending.openlineage import FileLineage
 from repro_env.record.sending.outbox import Outbox
 
@@ -144,6 +144,32 @@ def test_what_no_tool_takes_any_more_waits_and_what_is_damaged_is_put_aside(tmp_
     assert (tmp_path / "box" / "1.a.damaged").exists()
 
 
+def test_a_document_that_is_refused_does_not_hold_up_the_next(tmp_path: Path) -> None:
+    class Picky(Tool):
+        def send(self, document: Any) -> None:
+            if document == "1":
+                raise RefusedError("it is no good")
+            super().send(document)
+
+    tools = {"a": Picky()}
+    box = outbox(tmp_path / "box", tools, Clock())
+    for name in "12":
+        box.put("a", name, name)
+    assert [*box.deliver()] == ["a"]
+    assert tools["a"].got == ["2"]
+    assert box.waiting() == []
+    assert json.loads((tmp_path / "box" / "1.a.refused").read_text()) == "1"
+    assert box.deliver() == {}
+
+
+def test_what_is_no_utf8_is_told_as_people_are_shown_it(tmp_path: Path) -> None:
+    tools = {"a": Tool()}
+    box = outbox(tmp_path / "box", tools, Clock())
+    box.put("a", "1", {"command": ["a\udcffb", "é \\udcff"]})
+    assert box.deliver() == {}
+    assert tools["a"].got == [{"command": ["a\\udcffb", "é \\udcff"]}]
+
+
 class Collector:
     """An HTTP server that keeps what is posted to it."""
 
@@ -214,6 +240,18 @@ def test_a_service_that_refuses_fails_no_run_and_is_told_later(tmp_path: Path, c
     assert telling.deliver(again=True) == {}
     assert [event["eventType"] for _path, _key, event in collector.posted[-2:]] == ["START", "COMPLETE"]
     assert telling.waiting() == 0
+
+
+def test_a_service_that_will_never_take_a_document_is_not_told_again(tmp_path: Path, collector: Collector) -> None:
+    warnings: list[str] = []
+    telling = tracker(tmp_path, f'[export.openlineage]\nurl = "{collector.url}"\n', warnings)
+    collector.status = 422
+    telling.started(FULL)
+    assert "and that is kept in .repro/outbox" in warnings[0]
+    collector.status = 201
+    telling.ended(FULL)
+    assert [event["eventType"] for _path, _key, event in collector.posted] == ["START", "COMPLETE"]
+    assert len(list((tmp_path / ".repro/outbox").glob("*.refused"))) == 1
 
 
 def test_a_service_that_is_not_there(tmp_path: Path, collector: Collector) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -11,8 +13,20 @@ from repro_env.record.model import RunRecord
 
 Json = dict[str, Any]
 
+_HALVES = re.compile("[\ud800-\udfff]")
+
 PRODUCER = "https://pypi.org/project/repro-env/"
 """Who writes these documents, as formats want to be told by an address."""
+
+
+def json_text(document: Any, indent: int | None = None) -> str:
+    r"""Return a document as JSON that every reader takes.
+
+    A byte of an argument that is no UTF-8 is half of a character to Python; it is written as people are shown it,
+    `\udcff`, since databases behind trackers refuse such halves.
+    """
+    text = json.dumps(document, indent=indent, ensure_ascii=False)
+    return _HALVES.sub(lambda match: "\\" + ascii(match[0])[1:-1], text) + "\n"
 
 
 def run_uuid(project: str, run: str) -> str:

@@ -51,8 +51,15 @@ class Sender(Protocol):
         """Send a request and return the answer, whatever its status."""
 
 
+class RefusedError(FetchError):
+    """The server will not take this document, now or later."""
+
+
 class NotThereError(FetchError):
     """The server knows no such thing."""
+
+
+_REFUSALS = {400: RefusedError, 404: NotThereError, 413: RefusedError, 422: RefusedError}  # RFC 9110, section 15.5
 
 
 class Bearer:
@@ -80,13 +87,13 @@ class Bearer:
 def exchange(sender: Sender, method: str, url: str, document: Any = None) -> Json:
     """Send a JSON document, or none, and return the one that is answered, if any.
 
-    Errors: `FetchError`; `NotThereError` for 404.
+    Errors: `FetchError`; `NotThereError` for 404, `RefusedError` for what is wrong with the document itself.
     """
     data = b"" if document is None else json.dumps(document).encode()
     headers = {"Content-Type": "application/json", "Content-Length": str(len(data))} if data else {}
     answer = sender.send(method, url, headers=headers, body=(lambda: (data,)) if data else None)
     if answer.status >= 400:  # noqa: PLR2004 - RFC 9110, section 15: errors from here
-        kind = NotThereError if answer.status == 404 else FetchError  # noqa: PLR2004 - not found
+        kind = _REFUSALS.get(answer.status, FetchError)
         said = answer.body.decode(errors="replace")[:_SHOWN].strip()
         raise kind(f"{urlsplit(url).netloc} refused it with {answer.status} {answer.reason}".rstrip(), said)
     try:

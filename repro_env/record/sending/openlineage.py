@@ -6,11 +6,10 @@ it, one event a line.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from repro_env.edges.files import os_errors
-from repro_env.record.exports.common import Json
+from repro_env.record.exports.common import Json, json_text
 from repro_env.record.sending.base import Sender, exchange
 
 _ENDPOINT = "api/v1/lineage"
@@ -36,7 +35,7 @@ class FileLineage:
 
     def send(self, document: Json) -> None:
         """Append one event, in one write, so that runs that end at once do not mix. Errors: `StoreError`."""
-        line = json.dumps(document, ensure_ascii=False).encode() + b"\n"
+        line = json_text(document).encode()
         with os_errors(f"write to {self._path}"):
             self._path.parent.mkdir(parents=True, exist_ok=True)
             with self._path.open("ab", buffering=0) as stream:

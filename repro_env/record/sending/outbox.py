@@ -13,7 +13,8 @@ from typing import Any
 
 from repro_env.edges.files import locked, os_errors, write_atomically
 from repro_env.errors import ReproError
-from repro_env.record.sending.base import Transport
+from repro_env.record.exports.common import json_text
+from repro_env.record.sending.base import RefusedError, Transport
 
 _PAUSE = 60.0
 """Seconds in which a tool that could not be reached is not tried again: a run should not wait for it each time."""
@@ -38,8 +39,7 @@ class Outbox:
 
     def put(self, kind: str, name: str, document: Any) -> None:
         """Keep a document to be sent; `name` sorts it among the others of its kind. Errors: `StoreError`."""
-        data = (json.dumps(document, ensure_ascii=False) + "\n").encode()
-        write_atomically(self._directory / f"{name}.{kind}.json", data)
+        write_atomically(self._directory / f"{name}.{kind}.json", json_text(document).encode())
 
     def waiting(self) -> list[Path]:
         """Return the files that are still to be sent, in their order. Errors: `StoreError`."""
@@ -47,13 +47,15 @@ class Outbox:
             return sorted(self._directory.glob("*.*.json")) if self._directory.is_dir() else []
 
     def deliver(self, *, again: bool = False) -> Mapping[str, ReproError]:
-        """Send what is waiting and return, by kind, why something was not sent; what was refused stays.
+        """Send what is waiting and return, by kind, why something was not sent.
 
+        What a tool will never take is put aside, as `.refused`, so that it does not hold up what comes after it.
         After a failure the later documents of that kind wait, too: tools want them in their order. A kind that failed a
         moment ago is left out, and after some seconds the rest waits for another time, unless `again` is set.
         Errors: `StoreError`.
         """
         failed: dict[str, ReproError] = {}
+        stopped: set[str] = set()
         if not self.waiting():
             return failed
         open_transports: dict[str, Transport] = {}
@@ -63,14 +65,18 @@ class Outbox:
                 if self._now() >= end and not again:
                     break
                 kind = path.name.removesuffix(".json").rpartition(".")[2]
-                if kind in failed or kind not in self._transports or (self._failed_lately(kind) and not again):
+                if kind in stopped or kind not in self._transports or (self._failed_lately(kind) and not again):
                     continue
                 try:
                     if kind not in open_transports:
                         open_transports[kind] = self._transports[kind]()
                     open_transports[kind].send(json.loads(path.read_bytes()))
+                except RefusedError as error:
+                    failed[kind] = error
+                    path.rename(path.with_suffix(".refused"))
                 except ReproError as error:
                     failed[kind] = error
+                    stopped.add(kind)
                     self._note(kind)
                 except ValueError:
                     path.rename(path.with_suffix(".damaged"))
