@@ -24,6 +24,7 @@ from repro_env.record.words import ago, duration, ended, marks, moment, seconds_
 
 _VERSION = 1
 _DIGEST = re.compile(r"(?:sha256:)?([0-9a-f]{4,64})\Z")
+_STATES = ("running", *STATUSES[1:])  # as the table has them
 _RECENT = timedelta(days=1)  # within which a person counts hours, not dates
 _SPARED = ("took", "step", "made", "note")  # what a narrow terminal does without, in this order
 _GAP = 2  # between two columns
@@ -33,10 +34,10 @@ _GAP = 2  # between two columns
 @click.option("--step", default="", metavar="NAME", help="Only runs of this step.")
 @click.option(
     "--status",
-    default="",
-    type=click.Choice(["", *STATUSES]),
+    default=None,
+    type=click.Choice(_STATES),
     metavar="STATUS",
-    help=f"Only runs that are: {', '.join(STATUSES)}.",
+    help=f"Only runs that are: {', '.join(_STATES)}.",
 )
 @click.option(
     "--since", default="", metavar="TIME", help="Only runs started then or later: 2026-11-23, or 12h, 3d ago."
@@ -52,7 +53,7 @@ _GAP = 2  # between two columns
 )
 @click.option("--limit", default=0, type=click.IntRange(min=0), metavar="N", help="No more than the newest N.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-def command(*, step: str, status: str, since: str, until: str, digest: str, limit: int, as_json: bool) -> None:
+def command(*, step: str, status: str | None, since: str, until: str, digest: str, limit: int, as_json: bool) -> None:
     """List the runs of this project, newest first.
 
     `repro show RUN` tells all of one, `repro diff RUN RUN` what differed between two.
@@ -60,7 +61,7 @@ def command(*, step: str, status: str, since: str, until: str, digest: str, limi
     now = datetime.now(UTC)
     selection = Selection(
         step=step,
-        status=status,
+        status=STATUSES[_STATES.index(status)] if status else "",
         since=read_time(since, now) if since else None,
         until=read_time(until, now, after=True) if until else None,
         digest=_hex(digest) if digest else "",

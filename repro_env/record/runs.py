@@ -292,9 +292,10 @@ def _only(text: str, ids: list[str]) -> str:
 def _no_run(text: str, ids: list[str]) -> UsageError:
     from difflib import get_close_matches  # noqa: PLC0415 - only for a mistake
 
-    near = get_close_matches(text, ids, n=_SHOWN) or ids
-    why = f"no run has that id, and no step of that name was run; near are\n{_some(near)}" if ids else "there is no run"
-    return UsageError(f"there is no run {text!r}", why, "`repro runs` lists them")
+    near = get_close_matches(text, ids, n=_SHOWN)
+    listed = f"near are\n{_some(near)}" if near else f"the newest are\n{_some(ids)}"
+    why = f"no run has that id, and no step of that name was run; {listed}" if ids else "nothing was run here yet"
+    return UsageError(f"there is no run {text!r}", why, "`repro runs` lists them" if ids else "run `repro exec STEP`")
 
 
 def _some(ids: list[str]) -> str:

@@ -100,6 +100,7 @@ def test_the_history_as_json(history: OnDisk) -> None:
     users = json.loads(history.repro("runs", "--json", "--digest", digest).stdout)["runs"]
     assert [run["step"] for run in users] == ["count", "clean"]
     assert json.loads(history.repro("runs", "--json", "--status", "failed").stdout)["runs"] == []
+    assert json.loads(history.repro("runs", "--json", "--status", "running").stdout)["runs"] == []
     assert json.loads(history.repro("runs", "--json", "--until", "1h").stdout)["runs"] == []
     assert len(json.loads(history.repro("runs", "--json", "--since", "1h").stdout)["runs"]) == 4
 
