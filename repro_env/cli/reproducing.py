@@ -222,9 +222,11 @@ class Reproducer:
 
 
 def _check_ended(record: RunRecord) -> None:
-    if record.status not in {"succeeded", "failed"}:
-        why = f"it {'is still running' if record.status == 'started' else 'was interrupted'}, and nothing came of it"
-        raise RestoreError(f"run {record.id} has no end to compare with", why, f"run `repro exec {record.step}`")
+    what = f"run {record.id} has no end to compare with"
+    if record.status == "started":
+        raise RestoreError(what, "it is still running", "wait for its end, or name another run")
+    if record.status == "interrupted":
+        raise RestoreError(what, "it was interrupted, and nothing came of it", f"run `repro exec {record.step}`")
 
 
 def _check_comparisons(record: RunRecord, wishes: Wishes) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import shutil
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from repeated import Repeated, committed, ran_once
 
 from repro_env.cli.diff_command import _before
 from repro_env.errors import UsageError
-from repro_env.record.runs import find_run
+from repro_env.record.runs import ALIVE, find_run
 
 Golden = Callable[[str, str], None]
 
@@ -376,4 +377,8 @@ def test_a_run_that_never_ended(project: Repeated) -> None:
     path.write_text(path.read_text().replace('"succeeded"', '"interrupted"'))
     answer = project.repro("reproduce", run.id)
     assert answer.status == 15
-    assert "has no end to compare with" in answer.stderr
+    assert "has no end to compare with\n  it was interrupted" in answer.stderr
+    path.write_text(path.read_text().replace('"interrupted"', '"started"'))
+    with (path.parent / ALIVE).open("w") as alive:
+        fcntl.flock(alive, fcntl.LOCK_EX)
+        assert "it is still running\nhint: wait for its end" in project.repro("reproduce", run.id).stderr
