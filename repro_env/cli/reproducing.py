@@ -140,8 +140,8 @@ class Reproducer:
         run = self._run(record, restored, recovered)
         prepared = run.prepare()
         changed = (*restored.changed, *_image_changed(record, prepared))
-        for line in changed:
-            self._report.warn(line)
+        if changed:
+            self._report.warn("what runs is not what ran:\n  " + "\n  ".join(changed))
         finished = run.start(prepared, record.arguments)
         if not finished.started:
             raise VerificationError(f"run {record.id} could not be repeated here", "its machine check failed above")

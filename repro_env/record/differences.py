@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 
 from repro_env.frozen import dataclass
 from repro_env.record.causes import own_causes
@@ -149,8 +150,20 @@ def headline(comparison: Comparison) -> str:
     if not causes:
         unknown = next(_unknown(comparison), None)
         return f"{effect}: {unknown.input} is another, and {unknown.why}" if unknown else effect
-    more = f", and {len(causes) - 1} more {'difference' if len(causes) == 2 else 'differences'}" if causes[1:] else ""  # noqa: PLR2004 - one and one more
-    return f"{effect}{' because ' if changed else ', although '}{causes[0].reason}{more}"
+    return f"{effect}{' because ' if changed else ', although '}{_reasons(causes)}"
+
+
+def _reasons(causes: Sequence[Difference]) -> str:
+    """Return the first cause and how many there are besides it.
+
+    Where the first is code, a package is named, too: a script that declares its own packages changes with them.
+    """
+    packages = (cause for cause in causes[1:] if cause.kind == "packages" and causes[0].kind == "code")
+    told = [causes[0].reason, *(cause.reason for cause in islice(packages, 1))]
+    rest = len(causes) - len(told)
+    if not rest:
+        return " and ".join(told)
+    return f"{', '.join(told)}, and {rest} more {'difference' if rest == 1 else 'differences'}"
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -177,6 +177,20 @@ def test_data_file_by_file() -> None:
     assert headline(found) == "table differs because data raw is another"
 
 
+def test_a_script_that_declares_its_own_packages() -> None:
+    """Its file changes with them, and says less of why."""
+    old = locks.churn()
+    step = old.steps["clean"]
+    new = replace(old, steps={**old.steps, "clean": _upgraded(step)})
+    before, after = pair(definition=NEW, lock=NEW)
+    found = compared(before, after, code=(CHANGED,), known={before.id: old, after.id: new})
+    name = step.environments[locks.AMD64].wheels[0].name
+    assert headline(found) == (
+        f"table differs because clean.py of step clean changed (+2 -1), clean had {name} 99.0 instead of "
+        f"{_version(old)}, and 1 more difference"
+    )
+
+
 def test_data_that_came_went_or_changed_meanwhile() -> None:
     found = compared(*pair(inputs=(replace(data("more"), changed=True),)))
     run = found.after.id
