@@ -68,6 +68,18 @@ def write_atomically(path: Path, data: bytes, *, mode: int = 0o644) -> None:
             stream.write(data)
 
 
+def flush_directory(path: Path) -> None:
+    """Have the names in a directory on the disk, so that what was written there survives a power cut. Errors: `OSError`.
+
+    Source: fsync(2), on the entry of the directory that holds a file.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold an exclusive advisory lock on `path` (made if absent). The kernel drops it when the process dies."""

@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from repro_env.edges.files import os_errors, write_atomically
+from repro_env.edges.files import flush_directory, os_errors, write_atomically
 from repro_env.errors import StoreError, UsageError
 from repro_env.frozen import dataclass
 from repro_env.record.model import RecordedLog, RunRecord
@@ -120,6 +120,8 @@ class OpenRun:
 
     def _write(self) -> None:
         write_atomically(self.directory / RECORD, document(self.record))
+        with os_errors(f"write to {self.directory}"):
+            flush_directory(self.directory)  # a machine that goes down now leaves a record of it
 
 
 def document(record: RunRecord) -> bytes:

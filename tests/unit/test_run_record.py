@@ -63,6 +63,22 @@ def test_a_run_is_recorded_before_it_starts_and_after_it_ended(tmp_path: Path) -
     assert [path.name for path in directory.iterdir()] == [RECORD]
 
 
+def test_a_record_is_on_the_disk_before_its_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    record, flushed = begun(), []
+    directory = directory_of(tmp_path, record)
+    fsync = os.fsync
+
+    def noted(descriptor: int) -> None:
+        flushed.append(os.path.samestat(os.fstat(descriptor), directory.stat()))
+        fsync(descriptor)
+
+    monkeypatch.setattr("os.fsync", noted)
+    with recording(directory, record, now=lambda: END) as run:
+        assert flushed == [False, True], "the file, then its name"
+        run.conclude(status="succeeded", finished=END)
+        assert flushed == [False, True] * 2
+
+
 @pytest.mark.parametrize(("error", "status"), [(KeyboardInterrupt, "interrupted"), (StoreError, "failed")])
 def test_a_run_that_is_broken_off_says_so(tmp_path: Path, error: type[BaseException], status: str) -> None:
     record = begun()
