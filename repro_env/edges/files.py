@@ -69,7 +69,7 @@ def write_atomically(path: Path, data: bytes, *, mode: int = 0o644) -> None:
 
 
 def flush_directory(path: Path) -> None:
-    """Have the names in a directory on the disk, so that what was written there survives a power cut. Errors: `OSError`.
+    """Have the names in a directory on the disk, so that a power cut leaves what was written there. Errors: `OSError`.
 
     Source: fsync(2), on the entry of the directory that holds a file.
     """
