@@ -218,6 +218,7 @@ def _cells(row: StepStatus) -> dict[str, str]:
     image += "" if row.built or not row.environment else " (not here)"
     colour = {"succeeded": "green", "failed": "red"}.get(row.run_status, "yellow")
     when = ago(datetime.fromisoformat(row.finished), datetime.now(UTC)) if row.finished else ""
-    run = f"[{colour}]{row.run_status}[/] {when}".rstrip() if row.run else "-"
+    word = "running" if row.run_status == "started" else row.run_status
+    run = f"[{colour}]{word}[/] {when}".rstrip() if row.run else "-"
     outputs = "[green]current[/]" if row.current else f"[yellow]{row.why}[/]"
     return dict(zip(_TITLES, (row.step, marks[row.lock], str(row.packages), image, run, outputs), strict=True))
