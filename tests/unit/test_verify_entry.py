@@ -165,7 +165,7 @@ def test_verbose_tells_everything(image: Image) -> None:
 @pytest.mark.parametrize(
     ("env", "message"),
     [
-        ({"REPRO_VERIFY": "no"}, "error: REPRO_VERIFY is 'no'\n  it may be enforce, verbose, warn or off, or not set\n"),
+        ({"REPRO_VERIFY": "no"}, "error: REPRO_VERIFY is 'no'\n  it may be enforce, verbose, warn or off, or not set"),
         ({"REPRO_ALLOW": "gpus"}, "error: REPRO_ALLOW=gpus: there is no such check\n  the checks are platform, gpu, "),
     ],
 )
