@@ -52,12 +52,20 @@ _GAP = 2  # between two columns
     help="Only runs that used or made this: data, output, image, lock. Its beginning will do.",
 )
 @click.option("--limit", default=0, type=click.IntRange(min=0), metavar="N", help="No more than the newest N.")
+@click.option("--send", is_flag=True, help="List nothing; send what the tools of [export] were not told yet.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-def command(*, step: str, status: str | None, since: str, until: str, digest: str, limit: int, as_json: bool) -> None:
+def command(
+    *, step: str, status: str | None, since: str, until: str, digest: str, limit: int, send: bool, as_json: bool
+) -> None:
     """List the runs of this project, newest first.
 
     `repro show RUN` tells all of one, `repro diff RUN RUN` what differed between two.
     """
+    if send:
+        from repro_env.cli.sending import send_waiting  # noqa: PLC0415 - only for those who export
+
+        send_waiting(as_json=as_json)
+        return
     now = datetime.now(UTC)
     selection = Selection(
         step=step,

@@ -89,3 +89,22 @@ def test_a_key_that_is_none_fails_no_run(signed: OnDisk, tmp_path: Path) -> None
     answer = project.repro(*VENV, "clean")
     assert answer.status == 0
     assert "the record is not signed" in answer.stderr
+
+
+def test_what_waits_is_sent_when_asked(signed: OnDisk) -> None:
+    refused = signed.repro("runs", "--send")
+    assert refused.status == 6, refused
+    assert "mlflow: " in refused.stderr
+    assert "sent 0 of " in refused.stdout
+    text = (signed.root / "repro.toml").read_text()
+    try:
+        signed.write("repro.toml", text.replace('file = "build/lineage.jsonl"', 'file = "lineage-later.jsonl"'))
+        waiting = signed.root / ".repro" / "outbox" / "0.openlineage.json"
+        waiting.write_text('{"eventType": "START"}')
+        for path in waiting.parent.glob("*.mlflow.json"):
+            path.unlink()
+        assert json.loads(signed.repro("runs", "--send", "--json").stdout) == {"version": 1, "sent": 1, "waiting": 0}
+        assert (signed.root / "lineage-later.jsonl").read_text() == '{"eventType": "START"}\n'
+        assert signed.repro("runs", "--send").stdout == "nothing is waiting to be sent\n"
+    finally:
+        signed.write("repro.toml", text)
