@@ -14,6 +14,7 @@ from repro_env.build.gpu_code import gpu_code_document
 from repro_env.build.native import Built
 from repro_env.cli.building import built_steps
 from repro_env.cli.destinations import Destinations
+from repro_env.cli.examples import WithExamples
 from repro_env.cli.exporting import ENGINES
 from repro_env.cli.missing_report import look_into, warn_missing
 from repro_env.cli.progress import reporter
@@ -21,8 +22,15 @@ from repro_env.cli.project import fresh_lock, open_workspace, store_root
 from repro_env.image.store import Store
 from repro_env.values import format_size
 
+_EXAMPLES = (
+    ("repro build train", "one step, into the store"),
+    ("repro build train --load docker", "for `docker run churn/train`, in project churn"),
+    ("repro build --push ghcr.io/team/churn:v1", "all steps, as v1-clean, v1-train"),
+    ("repro build --check", "twice, and every byte compared"),
+)
 
-@click.command("build")
+
+@click.command("build", cls=WithExamples, examples=_EXAMPLES)
 @click.argument("steps", nargs=-1, metavar="[STEP]...")
 @click.option("--update", is_flag=True, help="Record the digests of this build, whatever the lock recorded before.")
 @click.option("--workers", type=click.IntRange(1), metavar="N", help="Layers made at once; by default one a core.")

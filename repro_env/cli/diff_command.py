@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from repro_env.cli.examples import WithExamples
 from repro_env.cli.history import paint, runs_around, wanted_run
 from repro_env.cli.project import LOCK_FILE, project_root
 from repro_env.edges import process
@@ -43,7 +44,14 @@ class _LockText:
 _Side = Run | _LockText
 
 
-@click.command("diff")
+_EXAMPLES = (
+    ("repro diff", "what is not committed of repro.lock"),
+    ("repro diff main", "what changed since branch main"),
+    ("repro diff train", "the last run of a step and the one before it: why the outputs differ"),
+)
+
+
+@click.command("diff", cls=WithExamples, examples=_EXAMPLES)
 @click.argument("sides", nargs=-1, metavar="[A] [B]")
 @click.option("--exit-code", is_flag=True, help=f"Exit with {DIFFERS} if something differs.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
@@ -51,10 +59,12 @@ _Side = Run | _LockText
 def command(context: click.Context, *, sides: tuple[str, ...], exit_code: bool, as_json: bool) -> None:
     """Tell what changed from A to B, in people's words.
 
-    A and B are two runs, as `repro show` takes them: then the cause comes first, code, packages, base, data,
-    parameters, machine, and what it led to after. One run is compared with the one that it repeats, or else with the
-    one of its step before it. Or they are locks, by a commit, a run or a file; B is the project's repro.lock if left
-    out, and A that of the last commit.
+    A and B are two runs, named as for `repro show`: the cause is told first (code, packages, base, data, parameters,
+    machine), and then what it led to. One run alone is compared with the one that it repeats, or else with the one of
+    its step before it.
+
+    Or they are two locks, each named by a commit, a run or a file: without B it is the project's repro.lock, and
+    without A that of the last commit.
     """
     if len(sides) > 2:  # noqa: PLR2004 - A and B
         raise UsageError(f"two sides can be compared, not {len(sides)}", hint="see `repro diff --help`")

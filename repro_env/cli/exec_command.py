@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from repro_env.cli.examples import WithExamples
 from repro_env.cli.progress import reporter
 from repro_env.cli.project import near, open_workspace, store_root
 from repro_env.cli.running import Finished, Run
@@ -13,8 +14,14 @@ from repro_env.record.runs import document
 from repro_env.record.words import duration, ended
 from repro_env.verify.demand import check_allowed
 
+_EXAMPLES = (
+    ("repro exec train", "with the command of repro.toml"),
+    ("repro exec train -- --epochs 3", "with these words after it"),
+    ("repro exec --runtime docker train", "in an engine's container"),
+)
 
-@click.command("exec")
+
+@click.command("exec", cls=WithExamples, examples=_EXAMPLES)
 @click.argument("step")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[-- ARGS]...")
 @click.option(
@@ -34,7 +41,7 @@ def command(
     full: bool,
     as_json: bool,
 ) -> None:
-    """Run one step in its image and leave a record of it.
+    """Run one step in its image and leave a record of it. ARGS are put after its command.
 
     The lock must be fresh, the data as it pins it, and the outputs of earlier steps as their runs left them; what is
     not built is built, and data from elsewhere that is not here is pulled. The machine must be what the step needs, as

@@ -11,6 +11,7 @@ from repro_env.cli.machine import this_machine
 
 
 @click.command("facts")
+@click.option("--json", is_flag=True, expose_value=False, help="As without it: there is no other form.")
 def command() -> None:
     """Print what this machine is as JSON: driver, GPUs, processors, memory, disk, kernel.
 

@@ -76,7 +76,11 @@ def _refuse_unknown(name: str, ctx: click.Context) -> NoReturn:
     raise click.UsageError(f"there is no command {name!r}{hint}", ctx)
 
 
-@click.command(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.command(
+    cls=_LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="`repro demo` shows it all on a small pipeline; `repro COMMAND --help` tells all of one command.",
+)
 @click.version_option(__version__, prog_name="repro")
 @click.option("-C", "--directory", default="", metavar="DIR", help="Act as if started in this directory.")
 def repro(directory: str) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import click
 
+from repro_env.cli.examples import WithExamples
 from repro_env.cli.history import wanted_run
 from repro_env.cli.progress import reporter
 from repro_env.cli.project import open_workspace, project_root, store_root
@@ -26,8 +27,14 @@ from repro_env.verify.demand import check_allowed
 DIFFERENT = 14
 """The exit status of a run that was repeated with another outcome."""
 
+_EXAMPLES = (
+    ("repro reproduce train", "the last run of a step"),
+    ("repro reproduce --all", "every step's, for CI"),
+    ("repro reproduce --from train.tar", "one from elsewhere, by `repro show --bundle`"),
+)
 
-@click.command("reproduce")
+
+@click.command("reproduce", cls=WithExamples, examples=_EXAMPLES)
 @click.argument("runs", nargs=-1, metavar="[RUN]...")
 @click.option("--all", "everything", is_flag=True, help="The last successful run of every step, in their order.")
 @click.option("--from", "records", multiple=True, metavar="FILE", help="A run by its record, or by a bundle of it.")

@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from repro_env.cli.columns import left_out
+from repro_env.cli.examples import WithExamples
 from repro_env.cli.history import paint, read_time, tell_damaged
 from repro_env.cli.project import project_root
 from repro_env.errors import UsageError
@@ -30,7 +31,13 @@ _SPARED = ("took", "step", "made", "note")  # what a narrow terminal does withou
 _GAP = 2  # between two columns
 
 
-@click.command("runs")
+_EXAMPLES = (
+    ("repro runs --step train --since 3d", "of one step, in the last three days"),
+    ("repro runs --digest 9372c470eead", "that made or used a file of this SHA-256"),
+)
+
+
+@click.command("runs", cls=WithExamples, examples=_EXAMPLES)
 @click.option("--step", default="", metavar="NAME", help="Only runs of this step.")
 @click.option(
     "--status",
@@ -40,7 +47,7 @@ _GAP = 2  # between two columns
     help=f"Only runs that are: {', '.join(_STATES)}.",
 )
 @click.option(
-    "--since", default="", metavar="TIME", help="Only runs started then or later: 2026-11-23, or 12h, 3d ago."
+    "--since", default="", metavar="TIME", help="Only runs started since: 2026-11-23, or 12h or 3d for that long ago."
 )
 @click.option(
     "--until", default="", metavar="TIME", help="Only runs started before; a date is meant with its whole day."
@@ -52,7 +59,7 @@ _GAP = 2  # between two columns
     help="Only runs that used or made this: data, output, image, lock. Its beginning will do.",
 )
 @click.option("--limit", default=0, type=click.IntRange(min=0), metavar="N", help="No more than the newest N.")
-@click.option("--send", is_flag=True, help="List nothing; send what the tools of [export] were not told yet.")
+@click.option("--send", is_flag=True, help="Send to the tools of [export] what they were not told yet; list nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def command(
     *, step: str, status: str | None, since: str, until: str, digest: str, limit: int, send: bool, as_json: bool

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from repro_env.cli.examples import WithExamples
 from repro_env.cli.history import runs_around, wanted_run
 from repro_env.cli.show_formats import FORMATS, Shown
 from repro_env.edges.files import write_atomically
@@ -13,8 +14,14 @@ from repro_env.errors import IntegrityError
 from repro_env.record.lineage import lineage
 from repro_env.record.runs import Run
 
+_EXAMPLES = (
+    ("repro show train", "the last run of a step"),
+    ("repro show 20261123T1015", "the run whose id begins so"),
+    ("repro show train --html train.html", "a page to look at, keep or send"),
+)
 
-@click.command("show")
+
+@click.command("show", cls=WithExamples, examples=_EXAMPLES)
 @click.argument("run", default="last")
 @click.option("--json", "as_json", is_flag=True, help="Print the record: an in-toto statement with SLSA provenance.")
 @click.option("--format", "form", type=click.Choice([*FORMATS]), default="text", help="Print it as others know runs.")
@@ -46,8 +53,8 @@ def command(
 ) -> None:
     """Show one run: what ran, from what, what it made, how it went, and its lineage up to the raw data.
 
-    RUN is a run's id or the beginning of it, `last` (which is also what is shown without it), a step, for its last run,
-    or the path of a record.
+    RUN is a run's id or the beginning of it, a step, for its last run, the path of a record, or `last`, which may be
+    left out.
     """
     found = wanted_run(run)
     shown = Shown(run=found, lineage=lineage(found.record, runs_around(found).records))

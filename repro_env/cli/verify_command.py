@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from repro_env.cli.examples import WithExamples
 from repro_env.cli.gpus import as_given
 from repro_env.cli.machine import saved_machine, this_machine
 from repro_env.cli.project import fresh_lock, open_workspace
@@ -31,8 +32,15 @@ _PIPE = (1000, 24)
 """The size of what is no terminal: nothing is folded there."""
 
 
-@click.command("verify")
-@click.argument("steps", nargs=-1)
+_EXAMPLES = (
+    ("repro verify train", "on this machine"),
+    ("ssh node17 repro facts > node17.json", "collect what another machine is"),
+    ("repro verify --machine node17.json train", "and compare that one"),
+)
+
+
+@click.command("verify", cls=WithExamples, examples=_EXAMPLES)
+@click.argument("steps", nargs=-1, metavar="[STEP]...")
 @click.option(
     "--machine", default="", metavar="FILE", help="Judge the facts in FILE (`repro facts`) instead; - is stdin."
 )
@@ -44,8 +52,9 @@ def command(
 ) -> None:
     """Compare this machine with what the steps need: all of them, or those named.
 
-    That is what [step.NAME.gpu] and [step.NAME.host] ask for, and what follows for the driver from the CUDA runtime
-    that is locked and from what the base's image requires. Exits with 9 if anything is not met.
+    That is what [step.NAME.gpu] and [step.NAME.host] ask for. For a step with GPUs it is also the driver that the
+    locked CUDA runtime needs, what the base's image requires, and whether every library has code for these GPUs. Exits
+    with 9 if anything is not met.
     """
     allowed = check_allowed(allow)
     workspace = open_workspace()
