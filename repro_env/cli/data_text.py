@@ -9,6 +9,7 @@ from dataclasses import asdict
 
 import click
 
+from repro_env.cli.colour import styled
 from repro_env.cli.diff_command import two_locks
 from repro_env.cli.progress import reporter
 from repro_env.cli.project import LOCK_FILE, Workspace, open_workspace, read_lock, store_root
@@ -79,8 +80,9 @@ def show_status(names: Sequence[str], *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({"data": [asdict(one) for one in found]}, indent=2))
         return
+    width = max((len(one.name) for one in found), default=0)
     for one in found:
-        click.echo("\n".join(_status_lines(one)))
+        click.echo("\n".join(_status_lines(one, width)))
     if not found:
         click.echo("the lock has no data")
 
@@ -166,19 +168,17 @@ def _how_to_have(locked: LockedData) -> str:
     return f"run `repro data pull {locked.name}`, or let `repro exec` pull it"
 
 
-def _status_lines(one: DataStatus) -> Iterator[str]:
-    files = "1 file" if one.files == 1 else f"{one.files:,} files"
+def _status_lines(one: DataStatus, width: int) -> Iterator[str]:
     weak = f", pinned by its {one.pin}, which is no hash of its content" if one.pin != "sha256" else ""
-    what = f"{one.path} ({files}, {format_size(one.size)}{weak})"
-    yield f"{click.style(f'{one.state:7}', fg=_MARKS[one.state])}  {one.name}  {what}"
+    what = f"{one.path} ({_amount(one.files, one.size)}{weak})"
+    yield f"{styled(f'{one.state:7}', fg=_MARKS[one.state])}  {one.name:<{width}}  {what}"
     yield from (f"  {line}" for line in listed(one.lines).splitlines())
 
 
 def _pulled_line(pulled: Pulled) -> str:
     if not pulled.placed:
         return f"data {pulled.name} is in its place: {pulled.path}"
-    files = "1 file" if pulled.files == 1 else f"{pulled.files:,} files"
-    return f"data {pulled.name}: {files}, {format_size(pulled.size)}, at {pulled.path}"
+    return f"data {pulled.name}: {_amount(pulled.files, pulled.size)}, at {pulled.path}"
 
 
 def _changes(before: Lock, after: Lock, name: str, inputs: DataSupply) -> list[str]:
@@ -203,4 +203,8 @@ def _changes(before: Lock, after: Lock, name: str, inputs: DataSupply) -> list[s
 
 
 def _words(data: LockedData) -> str:
-    return f"{data.digest.short} ({data.files:,} files, {format_size(data.size)})"
+    return f"{data.digest.short} ({_amount(data.files, data.size)})"
+
+
+def _amount(files: int, size: int) -> str:
+    return f"{'1 file' if files == 1 else f'{files:,} files'}, {format_size(size)}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from repro_env.cli.colour import styled
 from repro_env.cli.project import project_root
 from repro_env.errors import ConfigError, UsageError
 from repro_env.record.runs import Damaged, Run, Runs, find_run, list_runs
@@ -29,7 +29,7 @@ _DAY = 10  # characters of a date without a time
 def paint(text: str, tone: str) -> str:
     """Return a text in the colour of its tone, where there are colours."""
     style = _STYLES.get(tone)
-    return text if style is None or "NO_COLOR" in os.environ else click.style(text, **style)  # type: ignore[arg-type]
+    return styled(text, **style) if style else text
 
 
 def wanted_run(text: str) -> Run:

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 
 import click
 
+from repro_env.cli.colour import styled
 from repro_env.edges.report import Reporter, Silent, Task
 from repro_env.values import format_size
 
@@ -52,7 +53,7 @@ class PlainReporter:
         if text in self._warned:
             return
         self._warned.add(text)
-        click.echo(f"{click.style('warning:', fg='yellow', bold=True)} {text}", err=True)
+        click.echo(f"{styled('warning:', fg='yellow', bold=True)} {text}", err=True)
 
     @contextlib.contextmanager
     def task(self, title: str, total: int | None, *, unit: str = "bytes") -> Iterator[Task]:

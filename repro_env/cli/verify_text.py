@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import textwrap
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import zip_longest
 
-import click
-
+from repro_env.cli.colour import styled
 from repro_env.verify.findings import Finding, refused
 from repro_env.verify.report import word
 
@@ -50,8 +48,8 @@ def _widths(rows: Sequence[Sequence[str]], width: int) -> Sequence[int]:
 
 
 def _painted(status: str) -> str:
-    colour = None if "NO_COLOR" in os.environ else _COLOURS.get(status.strip())
-    return click.style(status, fg=colour) if colour else status
+    colour = _COLOURS.get(status.strip())
+    return styled(status, fg=colour) if colour else status
 
 
 def explanations(findings: Findings, allowed: Collection[str], width: int) -> Iterator[str]:
