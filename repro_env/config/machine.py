@@ -21,6 +21,9 @@ SIZES = frozenset({"memory", "disk", "shm"})
 _NEWEST = 30
 """A major version that no compute capability has: 70 was meant to be 7.0."""
 
+_MIG_SINCE = "8.0"
+"""The compute capability of the first GPUs that have MIG. Source: NVIDIA's MIG user guide, "Supported GPUs"."""
+
 _MIG = re.compile(r"[1-9]g\.([1-9]\d{0,3})gb(?:\+[a-z.]+)?\Z")
 _MOST = 10**6
 
@@ -152,6 +155,8 @@ def gpu_contradictions(gpu: GpuRequest) -> Iterator[tuple[str, str]]:
             yield key, "is between GPUs, and count asks for one"
         if asked and gpu.mig:
             yield key, "is not between MIG instances"
+    if gpu.mig and not gpu.compute_capability.meets(f">={_MIG_SINCE}"):
+        yield "mig", f"begins with compute capability {_MIG_SINCE}, and compute-capability is {gpu.compute_capability}"
     profile = _MIG.match(gpu.mig)
     most = int(profile[1]) * 10**9 * 11 // 10 if profile else 0  # a profile's name is rounded, in GB or GiB
     if profile and gpu.memory > most:

@@ -76,7 +76,7 @@ class VersionRange:
         """Read `>=535,<560` or `==8.*`. Errors: `ValueError`, also where no version can pass."""
         clauses = tuple(_clause(part.strip(), text) for part in text.split(","))
         found = cls(clauses)
-        if found._is_empty():
+        if found.is_empty():
             raise ValueError(f'no version can be "{found}"')
         return found
 
@@ -85,13 +85,18 @@ class VersionRange:
         found = version(text)
         return all(clause.accepts(found) for clause in self.clauses)
 
+    def meets(self, text: str) -> bool:
+        """Whether a version can pass this range and another one, such as `>=535`. Errors: `ValueError` for none."""
+        other = VersionRange.parse(text)
+        return not VersionRange((*self.clauses, *other.clauses)).is_empty()
+
     def __bool__(self) -> bool:
         return bool(self.clauses)
 
     def __str__(self) -> str:
         return ",".join(map(str, self.clauses))
 
-    def _is_empty(self) -> bool:
+    def is_empty(self) -> bool:
         """Whether no version passes.
 
         If any does, then one of these does: the first of all, a bound itself, or one right above or below a bound.

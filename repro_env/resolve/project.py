@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import field, replace
 
 from repro_env.config.model import Base, Project, Step
-from repro_env.config.versions import VersionRange
+from repro_env.config.versions import VersionRange, version
 from repro_env.edges.pool import thread_pool
 from repro_env.errors import ResolutionError
 from repro_env.frozen import dataclass
-from repro_env.lock.cuda import cuda_facts
+from repro_env.lock.cuda import CudaCompat, CudaFacts, compat_words, cuda_facts
 from repro_env.lock.drift import locked_step, stale_requests
 from repro_env.lock.gpu_code import gpu_code_of
 from repro_env.lock.model import Environment, ImageRoot, Interpreter, Lock, LockedBase, LockedData, Root, SourcePackage
@@ -199,17 +199,24 @@ def _with_cuda(environment: Environment, root: Root) -> Environment:
 def _check_driver(step: Step, environment: Environment, root: Root) -> None:
     """Check that a driver that a step asks for can run the CUDA that it brings along. Errors: `ResolutionError`."""
     cuda, asked = environment.cuda, step.gpu.driver if step.gpu else None
-    bridged = isinstance(root, ImageRoot) and root.compat is not None
-    if cuda is None or not asked or not cuda.driver or bridged:
+    if cuda is None or not asked or not cuda.driver or asked.meets(f">={cuda.driver}"):
         return
-    try:
-        VersionRange.parse(f"{asked},>={cuda.driver}")
-    except ValueError:
-        raise ResolutionError(
-            f"step {step.name} asks for a driver that cannot run its CUDA",
-            f"gpu.driver is {asked}, and CUDA {cuda.runtime}, from {cuda.origin}, needs {cuda.driver} or newer",
-            "ask for a newer driver, or for packages made for an older CUDA",
-        ) from None
+    compat = root.compat if isinstance(root, ImageRoot) else None
+    if compat is not None and _may_bridge(compat, asked, cuda):
+        return
+    told = f"; the base's cuda-compat is of {compat_words(compat)}" if compat is not None else ""
+    raise ResolutionError(
+        f"step {step.name} asks for a driver that cannot run its CUDA",
+        f"gpu.driver is {asked}, and CUDA {cuda.runtime}, from {cuda.origin}, needs {cuda.driver} or newer{told}",
+        "ask for a newer driver, or for packages made for an older CUDA",
+    )
+
+
+def _may_bridge(compat: CudaCompat, asked: VersionRange, cuda: CudaFacts) -> bool:
+    """Whether a base's package may bring a CUDA to a driver of a range; one that names no drivers may to any."""
+    if version(compat.cuda) < version(cuda.runtime)[:2]:
+        return False
+    return not compat.branches or any(asked.meets(f"=={branch}.*") for branch in compat.branches)
 
 
 def _with_wheels(sources: Iterable[SourcePackage], before: Iterable[SourcePackage]) -> tuple[SourcePackage, ...]:

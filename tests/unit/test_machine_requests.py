@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from repro_env.config.gpu_models import MODELS
 from repro_env.config.machine import GpuRequest, HostRequest, amount, name_matches
 from repro_env.config.model import Step
 from repro_env.config.read import read_project
@@ -18,6 +22,7 @@ from repro_env.lock.model import DebianRoot, Environment, Lock, LockedBase
 from repro_env.lock.parse import parse_lock
 from repro_env.lock.request import request_digests
 
+MACHINES = Path(__file__).parents[2] / "fixtures/machines"
 HEAD = """\
 [project]
 name = "churn"
@@ -112,6 +117,10 @@ def test_an_empty_table_asks_for_one_gpu_and_for_nothing_of_the_host() -> None:
         ("gpu.names = []", "gpu.names: expected at least one, found an empty list"),
         ("gpu.names = ['--']", 'gpu.names[0]: expected a model such as "H100" or "A100 80GB", found "--"'),
         ("gpu.memory = '40 potatoes'", "gpu.memory: expected a size such as 512MiB or 40GiB, found '40 potatoes'"),
+        (
+            f"gpu.memory = '{'9' * 400}GiB'",
+            f"gpu.memory: expected a size such as 512MiB or 40GiB, found '{'9' * 400}GiB'",
+        ),
         ("gpu.memory = '0GiB'", "gpu.memory: expected more than nothing"),
         (
             "gpu.compute-capability = '8.0'",
@@ -127,6 +136,10 @@ def test_an_empty_table_asks_for_one_gpu_and_for_nothing_of_the_host() -> None:
         ("gpu.mig = '10gb'", 'gpu.mig: expected a MIG profile such as "1g.10gb", found "10gb"'),
         ("gpu.nvlink = true", "gpu.nvlink: is between GPUs, and count asks for one"),
         ("gpu = {count = 2, mig = '1g.10gb', peer-access = true}", "gpu.peer-access: is not between MIG instances"),
+        (
+            "gpu = {mig = '1g.10gb', compute-capability = '<8'}",
+            "gpu.mig: begins with compute capability 8.0, and compute-capability is <8",
+        ),
         ("gpu = {mig = '1g.10gb', memory = '20GB'}", "gpu.memory: a 1g.10gb instance has less than 18.6 GiB"),
         ("host.cpus = -1", "host.cpus: expected a number from 1 to 1000000, found -1"),
         ("host.kernel = 'new'", 'host.kernel: expected conditions such as ">=8.0" or ">=535,<560", found "new"'),
@@ -145,6 +158,79 @@ def test_an_empty_table_asks_for_one_gpu_and_for_nothing_of_the_host() -> None:
 )
 def test_what_is_refused(text: str, expected: str) -> None:
     assert problems(text) == [f"step.train.{expected}"]
+
+
+@pytest.mark.parametrize(
+    ("gpu", "expected"),
+    [
+        (
+            "names = ['T4'], compute-capability = '>=8.0'",
+            ["compute-capability: names asks for T4, which has compute capability 7.5"],
+        ),
+        ("names = ['NVIDIA L4'], memory = '40GiB'", ["memory: names asks for NVIDIA L4, which has 24 GiB at most"]),
+        ("names = ['A100 40GB'], memory = '80GB'", ["memory: names asks for A100 40GB, which has 40 GiB at most"]),
+        ("names = ['a100'], memory = '96GiB'", ["memory: names asks for a100, which has 80 GiB at most"]),
+        ("names = ['L40S'], mig = '1g.5gb'", ["mig: names asks for L40S, which has no MIG"]),
+        ("names = ['RTX 4090'], count = 2, nvlink = true", ["nvlink: names asks for RTX 4090, which has no NVLink"]),
+        (
+            "names = ['T4'], count = 2, nvlink = true, memory = '20GiB', compute-capability = '==8.*'",
+            [
+                "compute-capability: names asks for T4, which has compute capability 7.5",
+                "memory: names asks for T4, which has 16 GiB at most",
+                "nvlink: names asks for T4, which has no NVLink",
+            ],
+        ),
+        (
+            "names = ['T4', 'V100'], compute-capability = '>=8.0', memory = '20GiB'",
+            [
+                (
+                    "compute-capability: names asks for T4, which has compute capability 7.5 "
+                    "and for V100, which has compute capability 7.0"
+                )
+            ],
+        ),
+        (
+            "names = ['V100', 'L4'], compute-capability = '>=8.0', memory = '30GiB'",
+            ["names: none of them is all that is asked for: V100 has compute capability 7.0; L4 has 24 GiB at most"],
+        ),
+    ],
+)
+def test_a_model_that_is_never_what_else_is_asked_for_is_refused(gpu: str, expected: list[str]) -> None:
+    assert problems(f"gpu = {{{gpu}}}") == [f"step.train.gpu.{line}" for line in expected]
+
+
+@pytest.mark.parametrize(
+    "gpu",
+    [
+        "names = ['A100'], memory = '80GiB'",  # one of them has it
+        "names = ['H100 80GB'], memory = '79GiB', compute-capability = '>=9.0'",
+        "names = ['H100 80GB'], mig = '1g.10gb'",
+        "names = ['T4', 'L4'], compute-capability = '>=8.0'",  # the other is
+        "names = ['T4', 'H400'], compute-capability = '>=8.0'",  # nobody knows the other
+        "names = ['H400'], memory = '1TB'",
+        "names = ['RTX 6000'], memory = '96GiB'",  # four generations of them
+        "names = ['NVIDIA'], memory = '96GiB'",
+        "names = ['RTX 4090'], memory = '40GiB'",  # people rebuild them
+        "names = ['A100-40C'], memory = '48GiB'",  # a virtual one
+        "names = ['T4'], memory = '15GiB', compute-capability = '>=7.5', driver = '<600', ecc = true",
+        "names = ['V100'], count = 2, nvlink = true",
+    ],
+)
+def test_a_model_that_may_be_what_else_is_asked_for_is_not_refused(gpu: str) -> None:
+    assert step(f"gpu = {{{gpu}}}").gpu is not None
+
+
+def test_models_that_are_told_apart_and_agree_with_recorded_machines() -> None:
+    for word, model in MODELS.items():
+        for card in model.cards:
+            assert [other for other in MODELS if name_matches(other, card)] == [word]
+    recorded = [gpu for path in MACHINES.glob("*.json") for gpu in json.loads(path.read_bytes()).get("gpus", ())]
+    assert len(recorded) > 10
+    for gpu in recorded:
+        (model,) = (model for word, model in MODELS.items() if name_matches(word, gpu["name"]))
+        assert model.compute_capability == ".".join(map(str, gpu["capability"]))
+        assert model.mig or "mig" not in gpu
+        assert gpu["memory_mib"] <= (model.cards[gpu["name"]] or 24) * 1024
 
 
 @pytest.mark.parametrize(
@@ -226,6 +312,7 @@ def test_a_range_that_is_refused_accepts_nothing_and_another_comes_back_from_its
             assert not all(_clause(part, part).accepts(version(one)) for part in parts)
         return
     assert VersionRange.parse(str(found)) == found
+    assert all(VersionRange.parse(part).meets(text) for part in parts)
     assert all(found.accepts(one) == found.accepts(f"{one}.0") for one in tried)
 
 

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import pytest
-from locks import AMD64, digest, interpreter, root, wheel
+from locks import AMD64, digest, image_root, interpreter, root, wheel
 
 from repro_env.config.model import DebianBase, ImageBase, Project
 from repro_env.config.read import read_project
 from repro_env.errors import ResolutionError
+from repro_env.lock.cuda import CudaCompat
 from repro_env.lock.drift import drift
 from repro_env.lock.dump import dump_lock
 from repro_env.lock.model import DebianRoot, Interpreter, Lock, LockedBase, Wheel
@@ -50,10 +51,13 @@ class World:
     interpreters: list[tuple[str, str]] = field(default_factory=list)
     patch: int = 11
     runtime: str = ""
+    compat: CudaCompat | None = None
 
     def base(self, base: DebianBase | ImageBase, previous: LockedBase | None) -> LockedBase:
-        assert isinstance(base, DebianBase)
         self.bases.append((base.name, previous is not None))
+        if isinstance(base, ImageBase):
+            roots = {AMD64: replace(image_root(), env={}, compat=self.compat)}
+            return LockedBase(name=base.name, image=base.image, index=digest("index"), roots=roots)
         return LockedBase(name=base.name, suite=base.debian, roots={AMD64: self.root})
 
     def python(self, requests: Sequence[StepRequest]) -> dict[tuple[str, Platform], Packages]:
@@ -311,3 +315,30 @@ def test_a_driver_that_cannot_run_the_steps_cuda_is_refused(driver: str, fine: b
         World(runtime="12.8.90").lock(asked)
     assert caught.value.what == "step train asks for a driver that cannot run its CUDA"
     assert "CUDA 12.8, from nvidia-cuda-runtime-cu12 12.8.90, needs 525.60.13 or newer" in caught.value.why
+
+
+@pytest.mark.parametrize(
+    ("driver", "cuda", "branches", "fine"),
+    [
+        ("<580", "13.1", (535, 550), True),
+        ("==535.*", "13.1", (535, 550), True),
+        ("==545.*", "13.1", (535, 550), False),
+        ("<500", "13.1", (535, 550), False),
+        ("<580", "12.9", (535, 550), False),  # it brings an older CUDA than the step's
+        ("<500", "13.1", (), True),  # it does not say for which drivers it is
+    ],
+)
+def test_a_driver_that_the_bases_compat_package_bridges_is_not_refused(
+    driver: str, cuda: str, branches: tuple[int, ...], *, fine: bool
+) -> None:
+    asked = f'{TEXT}[step.train.gpu]\ndriver = "{driver}"\n'.replace(
+        'debian = "bookworm"', 'image = "a.example/cuda:1"'
+    )
+    compat = CudaCompat(cuda=cuda, driver="590.44.01", branches=branches, path="/usr/local/cuda/compat")
+    world = World(runtime="13.1.80", compat=compat)
+    if fine:
+        world.lock(asked)
+        return
+    with pytest.raises(ResolutionError, match="the base's cuda-compat is of CUDA") as caught:
+        world.lock(asked)
+    assert caught.value.what == "step train asks for a driver that cannot run its CUDA"
