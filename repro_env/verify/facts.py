@@ -22,7 +22,7 @@ class Gpu:
     `index` is NVML's, of the whole GPU for a MIG instance, whose profile `mig` is. `compute_capability` is `9.0`.
     `peers` and `nvlinks` are the indices of the GPUs that this one reaches directly, and by NVLink. `minor` is the
     number of its device node, and `instance` are those of a MIG instance: of its GPU instance and compute instance.
-    `problem` says what is wrong with the device itself.
+    `problem` says what is wrong with the device itself, and `remedy` what to do about that, where more is known.
     """
 
     index: int
@@ -38,6 +38,7 @@ class Gpu:
     minor: int | None = None
     instance: tuple[int, ...] | None = None
     problem: str = ""
+    remedy: str = ""
 
     @property
     def label(self) -> str:
@@ -67,6 +68,7 @@ class Gpu:
             minor=door.maybe("minor", count),
             instance=door.maybe("instance", indices),
             problem=door.line("problem"),
+            remedy=door.line("remedy"),
         )
 
 

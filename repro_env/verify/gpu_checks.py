@@ -40,7 +40,7 @@ def check_gpu(
 def _broken(gpus: Sequence[Gpu]) -> Iterator[Finding]:
     for gpu in gpus:
         if gpu.problem:
-            hint = "reset it or restart the machine; nvidia-smi and the kernel's log say more"
+            hint = gpu.remedy or "reset it or restart the machine; nvidia-smi and the kernel's log say more"
             yield not_met("gpu", "every GPU in order", f"{gpu.label}: {gpu.problem}", hint=hint)
 
 

@@ -41,7 +41,10 @@ _BRANDS = (
     "titanrtx",
 )
 _MIG = re.compile(r"\bMIG (\S+)\s*$")
+_NO_INSTANCE = "it is in MIG mode and has no instance here, so no program can use it"
+_MAKE_INSTANCE = "make instances (nvidia-smi mig -cgi PROFILE -C), let the container have one, or turn MIG mode off"
 
+_LIBRARY = "libnvidia-ml.so.1"
 _READ_AND_WRITE = os.R_OK | os.W_OK
 _ELSEWHERE = "run the step where a GPU and its driver are, or start the container with its GPUs"
 
@@ -98,11 +101,27 @@ def _why_missing(pynvml: Any, error: Any, root: Path) -> tuple[str, str]:
 
 def _without_library(kernel: str, *, there: bool) -> tuple[str, str]:
     """Return the same where NVML's library is missing; `there` is whether the driver's device node is."""
+    reason = _load_error()
+    if reason:
+        remedy = "in a container, see that its C library is not older than the driver's libraries need"
+        return f"the library libnvidia-ml.so.1 cannot be loaded: {reason}", remedy
     if not there and not kernel:
         return "no device node /dev/nvidiactl, and no library libnvidia-ml.so.1", _ELSEWHERE
     driver = f"driver {kernel}" if kernel else "a driver"
     remedy = "install it; in a container, let NVIDIA_DRIVER_CAPABILITIES have utility"
     return f"the library libnvidia-ml.so.1 is missing, while the kernel has {driver}", remedy
+
+
+def _load_error() -> str:
+    """Return why the loader refuses NVML's library, or nothing where it finds none."""
+    import ctypes  # noqa: PLC0415 - comes with `pynvml`, which takes each error of the loader for this one
+
+    try:
+        ctypes.CDLL(_LIBRARY)
+    except OSError as error:
+        text = str(error)
+        return "" if _LIBRARY in text and "No such file" in text else text
+    return ""
 
 
 def _kernel_driver(root: Path) -> str:
@@ -140,8 +159,11 @@ def _gpus(pynvml: Any) -> Iterator[Gpu]:
 
 
 def _whole_or_parts(pynvml: Any, gpu: Gpu, handles: dict[int, Any]) -> list[Gpu]:
-    """Return a GPU's MIG instances, or itself where it has none. Errors: `NVMLError` of a device that is gone."""
-    return list(_instances(pynvml, gpu, handles[gpu.index])) or [_linked(pynvml, gpu, handles)]
+    """Return what programs see of a GPU: itself, or its MIG instances. Errors: `NVMLError` of a device that is gone."""
+    handle = handles[gpu.index]
+    if not _ask(pynvml, lambda: pynvml.nvmlDeviceGetMigMode(handle)[0]):
+        return [_linked(pynvml, gpu, handles)]
+    return list(_instances(pynvml, gpu, handle)) or [replace(gpu, problem=_NO_INSTANCE, remedy=_MAKE_INSTANCE)]
 
 
 def _gpu(pynvml: Any, index: int, handle: Any) -> Gpu:
@@ -165,9 +187,7 @@ def _memory(pynvml: Any, handle: Any) -> int | None:
 
 
 def _instances(pynvml: Any, parent: Gpu, handle: Any) -> Iterator[Gpu]:
-    """Yield the MIG instances of a GPU in MIG mode: programs see these instead of it."""
-    mode = _ask(pynvml, lambda: pynvml.nvmlDeviceGetMigMode(handle)[0])
-    most = _ask(pynvml, lambda: int(pynvml.nvmlDeviceGetMaxMigDeviceCount(handle))) if mode else 0
+    most = _ask(pynvml, lambda: int(pynvml.nvmlDeviceGetMaxMigDeviceCount(handle)))
     for number in range(most or 0):
         instance = _ask(pynvml, partial(pynvml.nvmlDeviceGetMigDeviceHandleByIndex, handle, number))
         if instance is not None:

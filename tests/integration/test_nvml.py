@@ -47,7 +47,8 @@ def _devices(index: int, gpu: dict[str, Any]) -> list[tuple[object, ...]]:
     capability = ".".join(map(str, gpu["capability"]))
     if gpu.get("error"):
         return [(index, "", "", None, "", "", "GPU is lost")]
-    whole = (index, gpu["name"], machines.uuid("GPU", index), gpu["memory_mib"], capability, "", "")
+    unused = "it is in MIG mode and has no instance here, so no program can use it" if gpu.get("mig") == [] else ""
+    whole = (index, gpu["name"], machines.uuid("GPU", index), gpu["memory_mib"], capability, "", unused)
     parts: list[tuple[object, ...]] = [
         (index, f"{gpu['name']} MIG {mig}", machines.uuid("MIG", number), memory, capability, mig, "")
         for number, (mig, memory) in enumerate(gpu.get("mig", []))
@@ -108,7 +109,14 @@ def test_the_library_is_missing(nvml: machines.Nvml, tmp_path: Path) -> None:
 
 def test_a_library_that_is_none(nvml: machines.Nvml, tmp_path: Path) -> None:
     (tmp_path / "libnvidia-ml.so.1").write_bytes(b"")
-    assert nvml.facts("h100", LD_LIBRARY_PATH=str(tmp_path))["no_driver"]
+    why = nvml.facts("h100", LD_LIBRARY_PATH=str(tmp_path))["no_driver"]
+    assert why.startswith("the library libnvidia-ml.so.1 cannot be loaded: ")
+    assert "file too short" in why
+
+
+def test_a_gpu_in_mig_mode_without_an_instance(nvml: machines.Nvml) -> None:
+    [gpu] = nvml.facts("a100-mig-empty")["gpus"]
+    assert gpu["remedy"].startswith("make instances (nvidia-smi mig -cgi")
 
 
 @pytest.mark.bwrap

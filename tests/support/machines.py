@@ -40,7 +40,7 @@ def _lines(machine: dict[str, Any]) -> Iterator[tuple[object, ...]]:
     if "links" in machine:
         yield "links", machine["links"]["peer"], machine["links"]["nvlink"]
     for index, gpu in enumerate(machine.get("gpus", [])):
-        tail = (*gpu["capability"], gpu["brand"], gpu["ecc"], gpu.get("error", 0))
+        tail = (*gpu["capability"], gpu["brand"], gpu["ecc"], gpu.get("error", 0), int("mig" in gpu))
         yield "gpu", gpu["name"], uuid("GPU", index), gpu["memory_mib"] * 2**20, *tail
         for number, (mig, memory) in enumerate(gpu.get("mig", [])):
             yield "mig", f"{gpu['name']} MIG {mig}", uuid("MIG", number), memory * 2**20, *tail

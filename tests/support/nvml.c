@@ -16,7 +16,7 @@ enum { SUCCESS = 0, INVALID = 2, UNSUPPORTED = 3, NOT_FOUND = 6 };
 typedef struct device {
     char name[96], uuid[96];
     unsigned long long memory;
-    int major, minor, brand, ecc, error, parent, number;
+    int major, minor, brand, ecc, error, mig, parent, number;
 } device_t;
 
 typedef struct { unsigned long long total, free, used; } memory_t;
@@ -35,6 +35,7 @@ static void read_device(char **fields, device_t *device, int parent) {
     device->brand = atoi(fields[6]);
     device->ecc = atoi(fields[7]);
     device->error = atoi(fields[8]);
+    device->mig = atoi(fields[9]);
     device->parent = parent;
     device->number = (parent < 0 ? gpu_count : instance_count) - 1;  /* it is counted already */
 }
@@ -185,15 +186,9 @@ int nvmlDeviceGetEccMode(device_t *device, int *current, int *pending) {
     return device->error;
 }
 
-static int instances_of(device_t *device) {
-    int count = 0;
-    for (int i = 0; i < instance_count; i++) count += &gpus[instances[i].parent] == device;
-    return count;
-}
-
 int nvmlDeviceGetMigMode(device_t *device, unsigned int *current, unsigned int *pending) {
     if (device->major < 8) return UNSUPPORTED;
-    *current = *pending = instances_of(device) > 0;
+    *current = *pending = device->mig;
     return SUCCESS;
 }
 
