@@ -103,13 +103,17 @@ def _size(path: Path, *, free: bool) -> int | None:
 
 
 def _infiniband(devices: Path) -> tuple[str, ...]:
-    """Return the devices with an active port. Source: the kernel's sysfs-class-infiniband."""
+    """Return the devices with an active port of InfiniBand. Source: the kernel's sysfs-class-infiniband.
+
+    Network cards for Ethernet that know RDMA stand there as well.
+    """
     try:
         names = sorted(os.listdir(devices))
     except OSError:
         return ()
-    return tuple(name for name in names if any(map(_is_active, (devices / name).glob("ports/*/state"))))
+    return tuple(name for name in names if any(map(_is_active, (devices / name).glob("ports/*"))))
 
 
-def _is_active(state: Path) -> bool:
-    return read_text(state).strip().endswith("ACTIVE")
+def _is_active(port: Path) -> bool:
+    layer = read_text(port / "link_layer").strip()  # kernels before 2.6.37 had no other
+    return read_text(port / "state").strip().endswith("ACTIVE") and layer in {"", "InfiniBand"}
