@@ -32,8 +32,8 @@ def check_cuda(runtime: CudaFacts, facts: Facts, compat: CudaCompat | None = Non
         limit = "it runs what is compiled for its GPU; newer PTX fails with error 222, newer functions with error 36"
         return met("cuda", needed, found, f"{source}; {limit}{_whole(wanted)}")
     if service is Service.UNKNOWN:
-        why = f"{source}, and this program has no driver floor for that"
-        return unknown("cuda", needed, why, "allow it if it runs")
+        silent = "the driver does not say its version" if floor else "this program has no driver floor for that"
+        return unknown("cuda", needed, f"{source}, and {silent}", "allow it if it runs")
     why = f"{source}; programs fail with error 35, driver version is insufficient"
     return not_met("cuda", needed, found, why, _hint(runtime, facts, compat))
 

@@ -92,8 +92,8 @@ def line(value: object) -> str:
 
 def _version(value: object) -> str:
     found = line(value)
-    if found:
-        version(found)
+    if found and not version(found):
+        raise ValueError(f"expected a version such as 550.54.15, found {found!r}")
     return found
 
 

@@ -39,7 +39,7 @@ def _group(gpus: Sequence[Gpu], size: int, linked: _Linked) -> list[Gpu] | None:
     """Return the first GPUs of which every two are linked, or None."""
     if size == 0:
         return []
-    for place, first in enumerate(gpus[: len(gpus) - size + 1]):
+    for place, first in enumerate(gpus[: max(len(gpus) - size + 1, 0)]):
         reached = [gpu for gpu in gpus[place + 1 :] if linked(first, gpu)]
         rest = _group(reached, size - 1, linked)
         if rest is not None:

@@ -230,11 +230,11 @@ def _untranslated(library: Library, gpu: Gpu, driver: Driver) -> tuple[str, str]
 
 def _suited(library: Library, *, sass_alone: bool = False) -> str:
     """Return the compute capabilities that a library serves, for people: `compute capability 7.x from 7.5 or 9.0`."""
-    plain = [_architecture(text.partition("/")[0]) for text in library.ptx]
-    all_from = min((number for number, suffix in plain if not suffix and not sass_alone), default=(10**3, 0))
+    texts = [] if sass_alone else [_architecture(text.partition("/")[0]) for text in library.ptx]
+    all_from = min((number for number, suffix in texts if not suffix), default=(10**3, 0))
     lowest: dict[int, int] = {}
     alone = []
-    for (major, minor), suffix in map(_architecture, library.sass):
+    for (major, minor), suffix in (*map(_architecture, library.sass), *(one for one in texts if one[1])):
         if suffix == "a" or (major, minor) in JETSON:
             alone.append((major, minor))
         elif (major, minor) < all_from:

@@ -204,6 +204,7 @@ def test_translation_of_which_nothing_is_known() -> None:
 
 def test_what_would_work_is_told_in_ranges() -> None:
     assert "8.x from 8.6 or 9.0 or 12.0 and newer," in one(library("86", "89", "90a", "120/8.7"), gpu=T4).hint
+    assert "compute capability 9.0 or 10.x," in one(library("90a/8.0", "100f/8.8"), gpu=T4).hint
 
 
 # Which libraries will not be missed

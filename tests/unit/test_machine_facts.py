@@ -135,7 +135,10 @@ def test_no_limit_where_none_is_told(tmp_path: Path) -> None:
 
 def test_infiniband_by_its_active_ports(tmp_path: Path) -> None:
     put(tmp_path, sys__class__infiniband__mlx5_0__ports__1__state="4: ACTIVE\n")
+    put(tmp_path, sys__class__infiniband__mlx5_0__ports__1__link_layer="InfiniBand\n")
     put(tmp_path, sys__class__infiniband__mlx5_1__ports__1__state="1: DOWN\n")
+    put(tmp_path, sys__class__infiniband__mlx5_2__ports__1__state="4: ACTIVE\n")
+    put(tmp_path, sys__class__infiniband__mlx5_2__ports__1__link_layer="Ethernet\n")
     assert read_host(tmp_path, tmp_path).infiniband == ("mlx5_0",)
     assert read_host(tmp_path, tmp_path / "none").infiniband == ()
 
@@ -157,6 +160,7 @@ gpus = st.builds(
     peers=indices,
     nvlinks=indices,
     problem=lines,
+    remedy=lines,
 )
 hosts = st.builds(
     Host,
@@ -222,6 +226,12 @@ def test_any_document_is_read_or_refused(document: object) -> None:
 def test_nothing_gets_in_that_would_not_be_shown_as_it_is(document: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="expected one line of text"):
         Facts.from_dict({"version": 1, **document})
+
+
+@pytest.mark.parametrize("key", ["driver", "cuda"])
+def test_a_version_of_nothing_is_refused(key: str) -> None:
+    with pytest.raises(ValueError, match=f"{key}: expected a version such as 550.54.15, found '0.0'"):
+        Facts.from_dict({"version": 1, "host": {}, key: "0.0"})
 
 
 def test_a_gpu_without_a_name_has_a_label() -> None:

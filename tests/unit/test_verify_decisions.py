@@ -106,6 +106,7 @@ def test_every_toolkit_is_served_by_its_own_driver_and_by_its_floor(cuda: str) -
         ("13.0", FACTS, "mismatch", "cuda-compat-13-0"),
         ("13.0", gpus(replace(A100, brand="geforce")), "mismatch", "update the driver to 580.65.06 or newer"),
         ("14.0", FACTS, "unknown", "no driver floor"),
+        ("12.4", replace(FACTS, driver="", cuda=""), "unknown", "the driver does not say its version"),
     ],
 )
 def test_the_driver_for_the_runtime(runtime: str, facts: Facts, status: str, words: str) -> None:
