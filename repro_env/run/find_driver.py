@@ -124,12 +124,13 @@ def _library(name: str, path: Path) -> Iterator[Library]:
 
 def _lacking(nodes: list[Path], libraries: tuple[Library, ...], root: Path) -> str:
     """Return what is missing, for people."""
-    gpus = [node for node in nodes if re.fullmatch(r"nvidia(ctl|\d+)", node.name)]
-    absent = [str(node) for node in gpus if not node.exists()]
+    needed = [node for node in nodes if re.fullmatch(r"nvidia(ctl|-uvm|\d+)", node.name)]
+    absent = [str(node) for node in needed if not node.exists()]
     if absent and (root / "dev/dxg").exists():
         return "this is WSL, which has no device node for each GPU"
     if absent:
-        return f"there is no device node {absent[0]}"
+        made = ": make it with `sudo nvidia-modprobe -c 0 -u`" if absent[0].endswith("nvidia-uvm") else ""
+        return f"there is no device node {absent[0]}{made}"
     if not any(library.name == "libcuda.so.1" for library in libraries):
         return "the driver's library libcuda.so.1 was not found"
     return ""

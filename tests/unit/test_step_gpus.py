@@ -66,6 +66,7 @@ def test_linked_ones_are_taken_together() -> None:
     assert indices(choose_gpus(GpuRequest(count=2, nvlink=True), pairs[1:])) == [1, 3]
     assert indices(choose_gpus(GpuRequest(count=3, nvlink=True), pairs)) == [0, 1, 2]  # which the checks refuse
     assert indices(choose_gpus(GpuRequest(count=2, peer_access=True), pairs)) == [0, 1]
+    assert indices(choose_gpus(GpuRequest(count=9, nvlink=True), pairs)) == [0, 1, 2, 3]
 
 
 # How the step counts them
@@ -383,6 +384,10 @@ def test_the_callers_own_directories_are_looked_through_first(machine: Path) -> 
     ("gone", "why"),
     [
         ("dev/nvidia1", "there is no device node {root}/dev/nvidia1"),
+        (
+            "dev/nvidia-uvm",
+            "there is no device node {root}/dev/nvidia-uvm: make it with `sudo nvidia-modprobe -c 0 -u`",
+        ),
         ("usr/lib64/libcuda.so.1", "the driver's library libcuda.so.1 was not found"),
     ],
 )
