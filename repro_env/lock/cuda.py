@@ -17,6 +17,7 @@ _RUNTIME = re.compile(r"(?:nvidia-cuda-runtime(?:-cu\d+)?|cuda-toolkit)\Z")
 _LOCAL = re.compile(r"[^+]+\+(?:.*[^a-z])?cu(\d{2})(\d)(?!\d)")  # 2.7.0+cu128, 2.1.2+pt26cu124
 _NAMED = re.compile(r".+-cu(?:da)?(1[1-9])x?(?:-[a-z0-9]+)?\Z")  # nvidia-cudnn-cu12, cupy-cuda12x, jax-cuda12-plugin
 _NUMBERS = re.compile(r"\d+(?:\.\d+)+")
+_CUDA = re.compile(r"[1-9]\d*\.\d+")  # packages of version 0 hold the place of a name and nothing else
 _SUFFIX = re.compile(r"-cu\d+\Z")
 
 _LIBRARIES = {
@@ -178,7 +179,7 @@ def compat_words(compat: CudaCompat) -> str:
 def _of_packages(packages: Iterable[tuple[str, str]]) -> Iterator[_Candidate]:
     for name, number in packages:
         origin = f"{name} {number}"
-        if _RUNTIME.match(name) and _NUMBERS.match(number):
+        if _RUNTIME.match(name) and _CUDA.match(number):
             yield _Candidate(short(number), origin)
         elif local := _LOCAL.match(number):
             yield _Candidate(f"{int(local[1])}.{int(local[2])}", origin)
@@ -188,7 +189,7 @@ def _of_packages(packages: Iterable[tuple[str, str]]) -> Iterator[_Candidate]:
 
 def _of_base(env: Mapping[str, str]) -> Iterator[_Candidate]:
     text = env.get("CUDA_VERSION", "")
-    if _NUMBERS.match(text):
+    if _CUDA.match(text):
         yield _Candidate(short(text), f"CUDA_VERSION {text} of the base")
 
 

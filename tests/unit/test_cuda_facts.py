@@ -47,6 +47,8 @@ def test_nothing_tells_of_cuda(packages: tuple[tuple[str, str], ...]) -> None:
         ("jax-cuda12-plugin", "0.6.0", "12.0"),
         ("faiss-gpu-cu12", "1.11.0", "12.0"),
         ("nvidia-cuda-runtime-cu12", "0", "12.0"),
+        ("nvidia-cuda-runtime-cu13", "0.0.0a0", "13.0"),
+        ("nvidia-cuda-runtime", "0.0.1.dev5", None),
         ("numpy", "2.1.0+cu", None),
         ("documentcu12", "1.0", None),
     ],
