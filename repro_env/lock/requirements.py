@@ -13,11 +13,12 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 def requirement_lines(text: str) -> tuple[str, ...]:
     """Return a file's lines in order, without comments and blank lines, continued lines joined.
 
+    A comment ends with its line, whatever that ends with, as for uv.
     Source: https://pip.pypa.io/en/stable/reference/requirements-file-format/
     """
-    joined = re.sub(r"\\\r?\n", "", text.removeprefix("\ufeff"))
-    lines = (_COMMENT.sub("", line).strip() for line in joined.splitlines())
-    return tuple(" ".join(line.split()) for line in lines if line)
+    bare = "\n".join(_COMMENT.sub("", line) for line in text.removeprefix("\ufeff").splitlines())
+    lines = bare.replace("\\\n", "").splitlines()
+    return tuple(" ".join(line.split()) for line in lines if line.strip())
 
 
 def nested_files(text: str, file: str) -> tuple[str, ...]:

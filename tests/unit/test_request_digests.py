@@ -256,12 +256,14 @@ def test_a_group_included_twice_is_not_a_cycle() -> None:
 
 def test_requirements_lines() -> None:
     text = "\ufeffa  >=1\n  # c\nb#not a comment\nc @ https://x.example/c.whl#sha256=00 # why\n"
-    text += "\nd \\\n --hash=sha256:1 \\\n --x\n"
+    text += "\nd \\\r\n --hash=sha256:1 \\\n --x\n# C:\\\ne # and \\\nf\n"
     assert requirement_lines(text) == (
         "a >=1",
         "b#not a comment",
         "c @ https://x.example/c.whl#sha256=00",
         "d --hash=sha256:1 --x",
+        "e",
+        "f",
     )
 
 
