@@ -88,6 +88,6 @@ def read_verification(run: Path) -> Mapping[str, Any] | None:
             path.unlink(missing_ok=True)
     try:
         document = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return document if isinstance(document, dict) and isinstance(document.get("started"), bool) else None
