@@ -7,6 +7,7 @@ import fcntl
 import os
 import secrets
 from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 
 from repro_env.cli.project import LOCK_FILE, PROJECT_FILE, PYPROJECT, Workspace, fresh_lock, open_workspace
@@ -15,7 +16,7 @@ from repro_env.edges.report import Reporter
 from repro_env.errors import LockError
 from repro_env.frozen import dataclass
 from repro_env.lock.diff import diff, diff_lines
-from repro_env.lock.model import Lock
+from repro_env.lock.model import Lock, LockedStep
 from repro_env.lock.parse import parse_lock
 from repro_env.record.git import DIFF
 from repro_env.record.model import GitState, RunRecord
@@ -75,7 +76,9 @@ class Restorer:
             before = _parsed(_lock_text(found, self._home), found.record)
         except RestoreError as error:
             return Restored(workspace=workspace, lock=lock, changed=(f"{error.what}: {error.why}",))
-        return Restored(workspace=workspace, lock=lock, changed=diff_lines(diff(before, lock)))
+        changes = diff(before, lock)
+        own = [change for change in changes if change.subject in _subjects(lock.steps[found.record.step])]
+        return Restored(workspace=workspace, lock=lock, changed=diff_lines(own))
 
     def _restore_code(self, record: RunRecord, kept: Path, into: Path) -> Path:
         git = record.git
@@ -139,3 +142,8 @@ def _sweep(root: Path) -> None:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
             files.remove_tree(mark.with_suffix(""))
             mark.unlink()
+
+
+def _subjects(step: LockedStep) -> AbstractSet[str]:
+    """Return what a step is made from, as differences of locks call it. Other steps' packages are not its concern."""
+    return {f"step {step.name}", f"base {step.base}", *(f"data {name}" for name in step.inputs)}

@@ -26,7 +26,7 @@ def code_causes(
     """
     old, new = before.record, after.record
     commits = _commit(old.git), _commit(new.git)
-    other = (f"the step's code is the same, although {commits[0]} became {commits[1]}",)
+    other = (f"the step's code is the same, although the commit is another: {commits[0]} -> {commits[1]}",)
     if old.definition is not None and old.definition == new.definition:
         return (), other if commits[0] != commits[1] else ()
     if changes is None:

@@ -307,6 +307,16 @@ def test_the_lock_as_it_is_here_now(project: Repeated) -> None:
     assert run["outputs"][0]["difference"]["what"] == "'1,2' then, '1,3' now"
 
 
+def test_what_changed_in_other_steps_is_not_told(project: Repeated) -> None:
+    project.write("repro.toml", TWO_STEPS.replace('"hello"', '"good day"'))
+    project.disk.lock()
+    assert project.reproduced("clean", "--here")["runs"][0]["changed"] == []
+    assert project.reproduced("count", "--here")["runs"][0]["changed"] == [
+        "step count",
+        "  env GREETING: hello -> good day",
+    ]
+
+
 class TestElsewhere:
     def test_a_record_its_lock_and_the_repository(self, project: Repeated, tmp_path: Path) -> None:
         run = project.records[1]

@@ -101,7 +101,7 @@ def test_a_commit_that_leaves_the_step_as_it_is_is_only_noted() -> None:
     git = GitState(commit="2e" * 20, dirty=False)
     found = compared(*pair(git=git, outputs=(output("table", "one"),)), code=[CHANGED])
     assert not found.differs
-    assert found.notes == ("the step's code is the same, although 1f1f1f1f1f1f became 2e2e2e2e2e2e",)
+    assert found.notes == ("the step's code is the same, although the commit is another: 1f1f1f1f1f1f -> 2e2e2e2e2e2e",)
 
 
 def test_commits_that_are_not_here() -> None:
