@@ -61,7 +61,7 @@ def command(*, directory: Path, runtime: str, as_json: bool) -> None:
     os.chdir(directory)
     with reporter(quiet=as_json) as report:
         shown = _play(Path.cwd(), runtime, report, began)
-    click.echo(_document(shown) if as_json else _summary(shown))
+    click.echo(_document(shown) if as_json else _summary(shown, directory))
 
 
 def _play(directory: Path, runtime: str, report: Reporter, began: float) -> _Shown:
@@ -92,7 +92,8 @@ def _play(directory: Path, runtime: str, report: Reporter, began: float) -> _Sho
     )
 
 
-def _summary(shown: _Shown) -> str:
+def _summary(shown: _Shown, directory: Path) -> str:
+    """Return the last words. `directory` is the demo's as it was typed, from where the person still stands."""
     lock = shown.lock
     roots = [root for base in lock.bases.values() for root in base.roots.values()]
     debian = sum(len(root.packages) for root in roots if isinstance(root, DebianRoot))
@@ -100,15 +101,15 @@ def _summary(shown: _Shown) -> str:
     page = next(output.path for run in shown.finished for output in run.record.outputs if output.path.endswith(".html"))
     runtime = shown.finished[-1].record.runtime
     return f"""
-pinned    {len(lock.steps)} steps, {len(lock.wheels)} Python packages, {debian} Debian packages, 1 data set: repro.lock
+pinned    {len(lock.steps)} steps, {len(lock.wheels)} Python packages, {debian} Debian packages, 1 data input: repro.lock
 built     {shown.images} OCI images, {format_size(shown.size)} in all, some layers shared: repro build
-produced  {shown.directory / page}
+produced  {directory / page}
 in        {shown.seconds:.0f} s, with runtime {runtime}
 
 The steps could not share one environment:
 {versions}
 
-Next, in {shown.directory.name}/:
+Next, in {directory}/:
     repro status                  what is locked, built and run
     repro show report             one run, and its lineage up to the raw data
     repro reproduce --all --here  all three once more, every output compared
