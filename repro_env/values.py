@@ -195,7 +195,5 @@ def strip_credentials(url: str) -> str:
     What is written to a lock, an image, a record, a log or an error goes through here.
     """
     parts = urlsplit(url)
-    if parts.scheme == "file":
-        return urlunsplit((parts.scheme, parts.netloc, parts.path, "", ""))
     host = parts.netloc.rpartition("@")[2]
     return urlunsplit((parts.scheme, host, parts.path, "", ""))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -36,6 +37,7 @@ _REDIRECTS = 10
 _REDIRECTING = frozenset({301, 302, 303, 307, 308})
 _KEEPING_THE_METHOD = frozenset({307, 308})  # RFC 9110, sections 15.4.8 and 15.4.9
 _PARTIAL, _OK, _UNSATISFIABLE, _DENIED = 206, 200, 416, 401
+_LENGTH = re.compile(r"[0-9]{1,19}")
 _ANSWER_LIMIT = 8 << 20  # bytes of an answer that is read whole
 
 
@@ -140,7 +142,7 @@ class HttpClient:
         response = self._answer("HEAD", url, {})
         response.drain_conn()
         length = response.headers.get("Content-Length", "")
-        return int(length) if length.isdecimal() else None
+        return int(length) if _LENGTH.fullmatch(length) else None
 
     def send(
         self,
@@ -227,13 +229,10 @@ class HttpClient:
                     return response
                 raise self._refused(response, place, method)
             response.close()
-            target = urljoin(place, location)
-            if urlsplit(place).scheme == "https" and urlsplit(target).scheme != "https":
-                raise FetchError(
-                    f"cannot {verb(method)} {strip_credentials(url)}",
-                    f"it redirects from https: to {strip_credentials(target)}, which is not encrypted",
-                )
-            place = target
+            try:
+                place = _redirected(place, location)
+            except ValueError as error:
+                raise FetchError(f"cannot {verb(method)} {strip_credentials(url)}", str(error)) from None
         raise FetchError(
             f"cannot {verb(method)} {strip_credentials(url)}", f"it redirects more than {_REDIRECTS} times"
         )
@@ -311,6 +310,18 @@ class HttpClient:
 def _redirecting(method: str) -> frozenset[int]:
     """Return the statuses that redirect: what is not asked for but sent goes on unchanged, or not at all."""
     return _REDIRECTING if method in ("GET", "HEAD") else _KEEPING_THE_METHOD
+
+
+def _redirected(place: str, location: str) -> str:
+    """Return where a redirect leads. Errors: `ValueError` for what is no address, or is not encrypted any more."""
+    try:
+        target = urljoin(place, location)
+        shown = strip_credentials(target)
+    except ValueError:
+        raise ValueError("it redirects to something that is not an address") from None
+    if urlsplit(place).scheme == "https" and urlsplit(target).scheme != "https":
+        raise ValueError(f"it redirects from https: to {shown}, which is not encrypted")
+    return target
 
 
 def _split(url: str) -> SplitResult:

@@ -10,8 +10,10 @@ from urllib.parse import unquote, urlsplit
 
 from repro_env.edges.http import NotFoundError
 from repro_env.errors import FetchError
+from repro_env.values import strip_credentials
 
 _CHUNK = 1 << 20
+_EXPECTED = "a file: URL must name a file on this machine: file:///path"
 
 
 class FileBody:
@@ -33,11 +35,15 @@ class FileBody:
 
 
 def file_path(url: str) -> str:
-    """Return the path of a `file:` URL (RFC 8089). Errors: `FetchError` for another machine's."""
-    parts = urlsplit(url)
-    if parts.netloc not in ("", "localhost"):
-        raise FetchError(f"cannot read {url}", "a file: URL must name a file on this machine: file:///path")
-    return unquote(parts.path)
+    """Return the path of a `file:` URL (RFC 8089). Errors: `FetchError` for what no file of this machine can have."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise FetchError("cannot read a file: URL", _EXPECTED) from None
+    path = unquote(parts.path)
+    if parts.netloc not in ("", "localhost") or "\0" in path:
+        raise FetchError(f"cannot read {strip_credentials(url)}", _EXPECTED)
+    return path
 
 
 @contextlib.contextmanager

@@ -37,7 +37,7 @@ def make_pool(
         _add_certificates(context, certificates)
     if not proxy:
         return urllib3.PoolManager(maxsize=connections, ssl_context=context)
-    parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+    parts = _proxy_parts(proxy)
     if parts.scheme not in ("http", "https"):
         raise FetchError(
             f"cannot use the proxy {strip_credentials(parts.geturl())}", "only http: and https: proxies are supported"
@@ -47,6 +47,19 @@ def make_pool(
     if parts.username is not None:
         headers = urllib3.make_headers(proxy_basic_auth=f"{unquote(parts.username)}:{unquote(parts.password or '')}")
     return urllib3.ProxyManager(address, proxy_headers=headers, maxsize=connections, ssl_context=context)
+
+
+def _proxy_parts(proxy: str) -> SplitResult:
+    """Return the address of a proxy, which people may write without its scheme. Errors: `FetchError` for none."""
+    try:
+        parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+        named = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        named = False
+    if not named:
+        hint = "let HTTPS_PROXY, HTTP_PROXY or ALL_PROXY name one such as http://proxy.example:3128, or unset it"
+        raise FetchError("cannot use the proxy that the environment names", "it is not an address", hint)
+    return parts
 
 
 def proxy_of(parts: SplitResult, environ: Mapping[str, str]) -> str:

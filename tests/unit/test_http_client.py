@@ -156,6 +156,11 @@ def test_the_size_is_asked_without_the_content(client: HttpClient, server: Serve
     assert server.log == [("HEAD", "/blob", None)]
 
 
+def test_a_size_that_no_content_has_is_not_known(client: HttpClient) -> None:
+    with record({"/x": (200, {"Content-Length": "9" * 5000}, b"")}) as (url, _):
+        assert client.size(f"{url}/x") is None
+
+
 def test_a_refused_connection_is_said_with_a_hint(client: HttpClient) -> None:
     with pytest.raises(FetchError, match="cannot download") as caught:
         client.get(f"http://127.0.0.1:{unused_port()}/x", limit=10)
@@ -202,9 +207,13 @@ class TestFileUrls:
         with pytest.raises(FetchError, match="cannot read"):
             client.get(tmp_path.as_uri(), limit=10)
 
-    def test_another_machines_file_is_refused(self, client: HttpClient) -> None:
-        with pytest.raises(FetchError, match="cannot read"):
-            client.get("file://server/share/x", limit=10)
+    @pytest.mark.parametrize(
+        "url", ["file://server/share/x", "file://ann:s3cret@server/x", "file://[", "file:///a%00b"]
+    )
+    def test_what_can_be_no_file_of_this_machine_is_refused(self, client: HttpClient, url: str) -> None:
+        with pytest.raises(FetchError, match="cannot read") as caught:
+            client.get(url, limit=10)
+        assert "s3cret" not in str(caught.value)
 
 
 def basic(user: str, password: str) -> str:
@@ -222,6 +231,11 @@ class TestRedirects:
                 client.get(f"{url}/a", limit=10)
             assert "redirects more than 10 times" in caught.value.why
             assert len(requests) == 10
+
+    @pytest.mark.parametrize("location", ["http://[", "http://127.0.0.1:port/", "//[::1"])
+    def test_one_to_what_is_no_address_is_refused(self, client: HttpClient, location: str) -> None:
+        with record({"/a": (302, {"Location": location}, b"")}) as (url, _), pytest.raises(FetchError, match="cannot"):
+            client.get(f"{url}/a", limit=10)
 
     def test_credentials_stay_with_their_host(self, client: HttpClient) -> None:
         with (
@@ -318,6 +332,12 @@ class TestProxies:
         with pytest.raises(FetchError) as caught:
             HttpClient(environ=environ, limits=QUICK).get("http://example.invalid/x", limit=10)
         assert "proxy" in caught.value.why
+        assert "s3cret" not in str(caught.value)
+
+    @pytest.mark.parametrize("proxy", ["http://ann:s3cret@[", "http://ann:s3cret@h:port", "http://", "ann:s3cret@:80"])
+    def test_what_is_no_address_is_refused_without_its_password(self, proxy: str) -> None:
+        with pytest.raises(FetchError, match="cannot use the proxy") as caught:
+            HttpClient(environ={"HTTP_PROXY": proxy}, limits=QUICK).get("http://example.invalid/x", limit=10)
         assert "s3cret" not in str(caught.value)
 
     def test_a_socks_proxy_is_refused_in_words(self) -> None:
