@@ -121,8 +121,8 @@ def _check_outputs(plan: RunPlan) -> None:
     wrong = []
     for name, declared in plan.step.outputs.items():
         made = plan.output / declared
-        if made.is_symlink():
-            wrong.append(f"{name}: {declared} is a symbolic link, which would lead nowhere outside the run")
+        if link := _link_to(made, plan.output):
+            wrong.append(f"{name}: {link} is a symbolic link, which would lead elsewhere outside the run")
         elif not made.exists():
             wrong.append(f"{name}: nothing was written at {plan.roots.output}/{declared}")
     if wrong:
@@ -132,6 +132,13 @@ def _check_outputs(plan: RunPlan) -> None:
             f"what it did write is in {plan.output}; "
             "give the command the place as {output.NAME}, or read it from REPRO_OUTPUT_NAME",
         )
+
+
+def _link_to(made: Path, output: Path) -> Path | None:
+    """Return the link by which an output is reached, if there is one: what is behind it may be anybody's."""
+    places = (made, *made.parents)
+    link = next((place for place in places[: places.index(output)] if place.is_symlink()), None)
+    return link and link.relative_to(output)
 
 
 def move_into_place(source: Path, target: Path, aside: Path | None = None) -> None:

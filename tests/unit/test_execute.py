@@ -148,6 +148,21 @@ def test_every_missing_output_is_named_and_none_is_moved(plan: RunPlan, tmp_path
     assert not (tmp_path / "project").exists()
 
 
+def test_what_a_step_leads_to_by_a_link_is_not_taken_for_its_output(plan: RunPlan, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    (elsewhere / "models/best").mkdir(parents=True)
+    (elsewhere / "table.csv").write_text("precious")
+
+    def action(output: Path) -> None:
+        shutil.rmtree(output / "build")
+        (output / "build").symlink_to(elsewhere)
+
+    with pytest.raises(OutputError) as caught:
+        execute(plan, Pretended(action), project=tmp_path / "project")
+    assert "table: build is a symbolic link" in caught.value.why
+    assert (elsewhere / "table.csv").read_text() == "precious"
+
+
 def test_a_runtime_that_cannot_start_leaves_no_output_directory(plan: RunPlan, tmp_path: Path) -> None:
     def action(_output: Path) -> None:
         raise RuntimeUnavailableError("cannot")
