@@ -99,10 +99,10 @@ def _live() -> Iterator[Reporter]:
     from rich.console import Console  # noqa: PLC0415 - a tenth of a second that pipes and CI need not pay
     from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn  # noqa: PLC0415 - what pipes and CI do without
 
-    console = Console(stderr=True, highlight=False)
+    console = Console(stderr=True, highlight=False, emoji=False)
     columns = (
         SpinnerColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=30),
         TextColumn("{task.fields[amount]}"),
         TimeRemainingColumn(compact=True),

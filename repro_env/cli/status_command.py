@@ -17,7 +17,7 @@ from repro_env.cli.columns import left_out
 from repro_env.cli.inputs import Verifier
 from repro_env.cli.project import LOCK_FILE, Workspace, open_workspace, read_lock, store_root
 from repro_env.edges.report import Silent
-from repro_env.errors import BuildError, LockError
+from repro_env.errors import BuildError
 from repro_env.frozen import dataclass
 from repro_env.image.store import Store
 from repro_env.lock.drift import Drift
@@ -163,11 +163,12 @@ def _still(used: tuple[Digest, str | None] | None, maker: RunRecord | None, outp
 
 
 def _platform(step: LockedStep) -> Platform:
+    """Return this machine's platform, or another one that the step is locked for: it may be run elsewhere."""
     machine = os.uname().machine
     for platform in step.environments:
         if platform.machine == machine:
             return platform
-    raise LockError("the lock has nothing for this machine", f"this machine is {machine}")
+    return next(iter(step.environments))
 
 
 def _time(record: RunRecord | None) -> str:
@@ -213,6 +214,8 @@ def _table(rows: Sequence[StepStatus]) -> None:
 
 
 def _cells(row: StepStatus) -> dict[str, str]:
+    from rich.markup import escape  # noqa: PLC0415 - as for the table
+
     marks = {"locked": "[green]locked[/]", "stale": "[yellow]stale[/]", "missing": "[red]missing[/]"}
     image = Digest.parse(row.environment).short if row.environment else "-"
     image += "" if row.built or not row.environment else " (not here)"
@@ -220,5 +223,5 @@ def _cells(row: StepStatus) -> dict[str, str]:
     when = ago(datetime.fromisoformat(row.finished), datetime.now(UTC)) if row.finished else ""
     word = "running" if row.run_status == "started" else row.run_status
     run = f"[{colour}]{word}[/] {when}".rstrip() if row.run else "-"
-    outputs = "[green]current[/]" if row.current else f"[yellow]{row.why}[/]"
+    outputs = "[green]current[/]" if row.current else f"[yellow]{escape(row.why)}[/]"
     return dict(zip(_TITLES, (row.step, marks[row.lock], str(row.packages), image, run, outputs), strict=True))

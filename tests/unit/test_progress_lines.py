@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
+import sys
 import time
 
 import pytest
 
-from repro_env.cli.progress import PlainReporter
+from repro_env.cli.progress import PlainReporter, reporter
 
 MIB = 1 << 20
 
@@ -36,3 +38,19 @@ def test_a_line_now_and_then(
         clock[0] += seconds
         task.advance(40 * MIB)
         assert capsys.readouterr().err == f"{line}\n"
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_shows_names_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys, "stderr", terminal)
+    with reporter() as report, report.task("hash data/[/a].csv", 10) as task:
+        task.advance(10)
+        report.note("hashed :cd:/[b]")
+    assert "hash data/[/a].csv" in terminal.getvalue()
+    assert "hashed :cd:/[b]" in terminal.getvalue()
