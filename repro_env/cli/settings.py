@@ -37,7 +37,7 @@ def torch_mirror() -> str:
 def _check_template(template: str) -> None:
     try:
         addresses = {template.format(archive=archive, date=date) for archive in "ab" for date in "12"}
-    except (ValueError, LookupError, AttributeError):
+    except (ValueError, LookupError, AttributeError, TypeError):
         addresses = set()
     if len(addresses) < 4:  # noqa: PLR2004 - two archives at two dates
         why = "an address with {archive} and {date} in it is expected, without other braces"

@@ -15,7 +15,15 @@ def test_a_template_for_the_snapshot_archive(monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.parametrize(
     "template",
-    ["https://a.example", "https://a.example/{date}", "{archive}/{date}/{x}", "{", "{}", "{date.x}{archive}"],
+    [
+        "https://a.example",
+        "https://a.example/{date}",
+        "{archive}/{date}/{x}",
+        "{",
+        "{}",
+        "{date.x}{archive}",
+        "{archive[a]}{date}",
+    ],
 )
 def test_what_is_no_template_is_refused(monkeypatch: pytest.MonkeyPatch, template: str) -> None:
     monkeypatch.setenv("REPRO_DEBIAN_SNAPSHOT", template)
