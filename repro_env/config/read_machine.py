@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from repro_env.config import machine
-from repro_env.config.gpu_models import model_contradictions
 from repro_env.config.machine import GpuRequest, HostRequest
 from repro_env.config.table import Table
 from repro_env.config.versions import VersionRange
@@ -31,8 +30,11 @@ def read_gpu(step: Table) -> GpuRequest | None:
     )
     for key, why in machine.gpu_contradictions(gpu):
         table.problem(key, why)
-    for key, why in model_contradictions(gpu):
-        table.problem(key, why, "ask for another model, or leave names out and any GPU that is the rest will do")
+    if gpu.names:
+        from repro_env.config.gpu_models import model_contradictions  # noqa: PLC0415 - few steps name a model
+
+        for key, why in model_contradictions(gpu):
+            table.problem(key, why, "ask for another model, or leave names out")
     return gpu
 
 

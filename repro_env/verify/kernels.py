@@ -29,7 +29,8 @@ JETSON = frozenset({(5, 3), (6, 2), (7, 2), (8, 7), (10, 1), (11, 0)})
 """Integrated GPUs: SASS for these runs on them alone, and they run no other."""
 
 _VARIANT = re.compile(r"(?:[._-]?(?:cuda|cu|sm|rocm|hip))[._-]?\d+[a-z]?|[._-]?(?:nocublaslt|cpu)\b", re.IGNORECASE)
-_ARCHITECTURE = re.compile(r"[1-9]\d{1,2}[af]?\Z")
+_SASS = re.compile(r"[1-9]\d{1,2}[af]?\Z")
+_PTX = re.compile(r"[1-9]\d{1,2}[af]?/\d{1,3}\.\d{1,3}\Z")
 _NVIDIA_PACKAGES = ("nvidia-", "cutensor", "tensorrt")
 _NVIDIA_LIBRARIES = re.compile(
     r"lib(?:cublas|cudnn|cufft|curand|cusolver|cusparse|cutensor|nccl|npp|nvinfer|nvjpeg|nvrtc|nvshmem)[A-Za-z_]*[.-]"
@@ -71,9 +72,10 @@ class Library:
     def from_dict(cls, values: object) -> Self:
         """Read a JSON object. Errors: `ValueError`."""
         door = Door(values, "library")
-        for architecture in (*door.texts("sass"), *(text.partition("/")[0] for text in door.texts("ptx"))):
-            if not _ARCHITECTURE.match(architecture):
-                raise ValueError(f"library: expected an architecture such as 90a, found {architecture!r}")
+        for key, shape, example in (("sass", _SASS, "90a"), ("ptx", _PTX, "90/8.4")):
+            wrong = [text for text in door.texts(key) if not shape.match(text)]
+            if wrong:
+                raise ValueError(f"library.{key}: expected an architecture such as {example}, found {wrong[0]!r}")
         return cls(
             package=door.text("package"),
             path=door.text("path"),

@@ -155,8 +155,11 @@ def _range(door: Door, key: str) -> VersionRange:
 
 def _cuda(values: object) -> CudaFacts:
     door = Door(values, "cuda")
+    runtime = door.version("runtime")
+    if not runtime:
+        raise ValueError("cuda.runtime is missing")
     return CudaFacts(
-        runtime=door.version("runtime"),
+        runtime=runtime,
         origin=door.text("origin"),
         others=door.texts("others"),
         driver=door.version("driver"),

@@ -301,6 +301,14 @@ def test_a_library_that_cannot_be_read_is_told_and_is_no_failure_beside_others()
 def test_an_architecture_that_is_none_does_not_get_in(text: str) -> None:
     with pytest.raises(ValueError, match="architecture"):
         Library.from_dict({"package": "a 1", "path": "a.so", "sass": [text]})
+    with pytest.raises(ValueError, match="architecture"):
+        Library.from_dict({"package": "a 1", "path": "a.so", "ptx": [f"{text}/8.4"]})
+
+
+@pytest.mark.parametrize("text", ["90", "90/", "90/8", "90/new", "90/8.4/1"])
+def test_a_version_of_ptx_that_is_none_does_not_get_in(text: str) -> None:
+    with pytest.raises(ValueError, match="expected an architecture such as 90/8.4"):
+        Library.from_dict({"package": "a 1", "path": "a.so", "ptx": [text]})
 
 
 # Libraries as they are published
