@@ -35,7 +35,7 @@ def load_image(store: Store, digest: Digest, tag: str, reporter: Reporter) -> No
     parts = json.loads(store.read(digest))
     blobs = [Digest.parse(part["digest"]) for part in (parts["config"], *parts["layers"])]
     lacking = tuple(dict.fromkeys(blob for blob in blobs if str(blob) not in known))
-    with reporter.task("load the image into containerd", None):
+    with reporter.task("loading the image into containerd", None):
         try:
             _import(store, f"docker.io/{tag}", digest, lacking)
         except ToolError:

@@ -63,7 +63,7 @@ def load_image(api: Any, store: Store, digest: Digest, tag: str, reporter: Repor
     said: list[str] = []
     layers = read_image(store, digest).layers
     for skip in dict.fromkeys((shared_layers(layers, known), 0)):
-        with reporter.task("load the image into docker", sum(layer.size for layer in layers[skip:])) as task:
+        with reporter.task("loading the image into docker", sum(layer.size for layer in layers[skip:])) as task:
             answer = api.load_image(_counted(docker_archive(store, digest, tag=tag, skip=skip), task))
             said = [str(line["error"]) for line in answer if "error" in line]
         found = _image_id(api, names)

@@ -28,7 +28,7 @@ def load_image(store: Store, digest: Digest, tag: str, reporter: Reporter) -> st
     identity = config_digest(store, digest).hex
     known = process.run(["podman", "image", "exists", identity], timeout=_ANSWER_SECONDS, check=False)
     if known.status != 0:
-        with reporter.task("load the image into podman", None):
+        with reporter.task("loading the image into podman", None):
             _pull(store, store.read(digest), tag)
         name_image(identity, tag)
     return identity

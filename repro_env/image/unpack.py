@@ -63,7 +63,7 @@ def root_filesystem(store: Store, layers: Sequence[Layer], reporter: Reporter = 
 
 def _unpack_all(store: Store, layers: Sequence[Layer], reporter: Reporter) -> list[Path]:
     trees = []
-    with reporter.task("unpack the image", sum(layer.size for layer in layers)) as task:
+    with reporter.task("unpacking the image", sum(layer.size for layer in layers)) as task:
         for layer in layers:
             trees.append(unpack_layer(store, layer))
             task.advance(layer.size)

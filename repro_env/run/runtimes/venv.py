@@ -149,7 +149,7 @@ class Venv:
         place = self._store.root / "venvs" / key
         with self._store.lock(f"venv-{key}"):
             if not is_intact(self._store, place):
-                with self._reporter.task(f"install {len(wheels)} packages for Python {python}", None):
+                with self._reporter.task(f"installing packages for Python {python}: {len(wheels)}", None):
                     self._make(place, wheels, interpreter)
         return place
 
