@@ -23,6 +23,7 @@ LOCK_FILE = "repro.lock"
 PROJECT_FILE = "repro.toml"
 PYPROJECT = "pyproject.toml"
 _TABLE = ("tool", "repro")
+_HEADER = re.compile(r"^\s*\[\s*tool\s*\.\s*repro\s*[\].]", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +137,7 @@ def _find(start: Path) -> tuple[Path, Path, tuple[str, ...]]:
         if (directory / PROJECT_FILE).is_file():
             return directory, directory / PROJECT_FILE, ()
         pyproject = directory / PYPROJECT
-        if pyproject.is_file() and "[tool.repro" in _read(pyproject):
+        if pyproject.is_file() and _HEADER.search(_read(pyproject)):
             return directory, pyproject, _TABLE
     why = f"neither {start} nor a directory above it has {PROJECT_FILE}, or [tool.repro] in {PYPROJECT}"
     raise ConfigError("this is not a repro project", why, "write a repro.toml, or try `repro demo`")

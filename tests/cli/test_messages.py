@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -97,6 +98,21 @@ def test_demo_into_a_directory_that_is_taken(project: OnDisk, golden: Golden) ->
 
 def test_status_of_a_fresh_project(project: OnDisk, golden: Golden) -> None:
     golden("status-fresh.txt", str(project.repro("status")))
+
+
+def test_status_of_steps_that_are_for_other_machines(project: OnDisk) -> None:
+    other = "arm64" if os.uname().machine == "x86_64" else "amd64"
+    text = (project.root / "repro.toml").read_text()
+    project.write("repro.toml", text.replace("[project]", f'[project]\nplatforms = ["linux/{other}"]'))
+    project.lock()
+    answer = project.repro("status")
+    assert answer.status == 0, answer
+    assert answer.stdout.count("never run") == 2
+
+
+def test_the_table_of_another_tool_makes_no_project(project: OnDisk) -> None:
+    project.write("below/pyproject.toml", "[tool.reprolint]\nstrict = true\n")
+    assert OnDisk(project.root / "below").repro("lock", "--check").status == 0
 
 
 def test_status_without_a_lock(project: OnDisk, golden: Golden) -> None:
