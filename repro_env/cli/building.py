@@ -64,12 +64,12 @@ def built_steps(
     name_images(built, workspace.project.platforms, store)
     recorded = record_environments(order.lock, built, store, update=update)
     if recorded != lock:
-        _write_lock(workspace, lock, recorded, store)
+        record_in_lock(workspace, lock, recorded, store)
     return built
 
 
-def _write_lock(workspace: Workspace, before: Lock, recorded: Lock, store: Store) -> None:
-    """Write what was recorded, and undo nothing of what another command wrote while this one built."""
+def record_in_lock(workspace: Workspace, before: Lock, recorded: Lock, store: Store) -> None:
+    """Write what building `before` recorded, and undo nothing of what another command wrote meanwhile."""
     with store.lock(f"project-{Digest.of(os.fsencode(workspace.root)).short}"):
         current = read_lock(workspace)
         written = recorded if current is None else keep_newer(current, before, recorded)

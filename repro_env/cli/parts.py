@@ -8,9 +8,8 @@ from collections.abc import Sequence
 from repro_env.build.code import CodeFile, find_code
 from repro_env.build.images import Order, local_wheels, warn_of_code
 from repro_env.build.native import Built
-from repro_env.cli.building import built_steps
+from repro_env.cli.building import built_steps, record_in_lock
 from repro_env.cli.project import Workspace
-from repro_env.edges.files import write_atomically
 from repro_env.edges.report import Reporter
 from repro_env.errors import LockError
 from repro_env.frozen import dataclass
@@ -77,9 +76,7 @@ class Parts:
         pair = (self.step, self.platform)
         made = with_sources_built(self.workspace, self.lock, [pair], self.store, self.report, workers=1, update=False)
         if made != self.lock:
-            from repro_env.lock.dump import dump_lock  # noqa: PLC0415 - same
-
-            write_atomically(self.workspace.lock_path, dump_lock(made).encode())
+            record_in_lock(self.workspace, self.lock, made, self.store)
         return made
 
 
