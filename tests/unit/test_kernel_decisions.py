@@ -307,7 +307,7 @@ def test_an_architecture_that_is_none_does_not_get_in(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["90", "90/", "90/8", "90/new", "90/8.4/1"])
 def test_a_version_of_ptx_that_is_none_does_not_get_in(text: str) -> None:
-    with pytest.raises(ValueError, match="expected an architecture such as 90/8.4"):
+    with pytest.raises(ValueError, match=r"expected an architecture such as 90/8\.4"):
         Library.from_dict({"package": "a 1", "path": "a.so", "ptx": [text]})
 
 
