@@ -132,12 +132,10 @@ class Resolution:
             for key, packages in resolved.items()
         }
         built = {key: self._with_built(key, environment, bases) for key, environment in {**kept, **fresh}.items()}
-        found = {}
-        for key, environment in built.items():
-            step = self.project.steps[key[0]]
-            root = bases[step.base].roots[key[1]]
-            found[key] = _with_cuda(environment, root)
-            _check_driver(step, found[key], root)
+        roots = {(name, platform): bases[self.project.steps[name].base].roots[platform] for name, platform in built}
+        found = {key: _with_cuda(environment, roots[key]) for key, environment in built.items()}
+        unserved = {key: _unserved(self.project.steps[key[0]], found[key], roots[key]) for key in found}
+        _check_drivers({name: why for (name, _platform), why in unserved.items() if why})
         return found
 
     def _interpreters(self, bases: Mapping[str, LockedBase]) -> dict[tuple[str, Platform], Interpreter | None]:
@@ -196,18 +194,27 @@ def _with_cuda(environment: Environment, root: Root) -> Environment:
     return replace(environment, cuda=cuda_facts(environment.versions, env))
 
 
-def _check_driver(step: Step, environment: Environment, root: Root) -> None:
-    """Check that a driver that a step asks for can run the CUDA that it brings along. Errors: `ResolutionError`."""
+def _unserved(step: Step, environment: Environment, root: Root) -> str:
+    """Return why no driver that a step asks for can run the CUDA that it brings along, or nothing."""
     cuda, asked = environment.cuda, step.gpu.driver if step.gpu else None
     if cuda is None or not asked or not cuda.driver or asked.meets(f">={cuda.driver}"):
-        return
+        return ""
     compat = root.compat if isinstance(root, ImageRoot) else None
     if compat is not None and _may_bridge(compat, asked, cuda):
-        return
+        return ""
     told = f"; the base's cuda-compat is of {compat_words(compat)}" if compat is not None else ""
+    return f"gpu.driver is {asked}, and CUDA {cuda.runtime}, from {cuda.origin}, needs {cuda.driver} or newer{told}"
+
+
+def _check_drivers(unserved: Mapping[str, str]) -> None:
+    """Refuse steps that ask for drivers which cannot run their CUDA, and say why of each. Errors: `ResolutionError`."""
+    if not unserved:
+        return
+    [name, *others] = unserved
+    what = f"step {name} asks for a driver that cannot run its CUDA"
     raise ResolutionError(
-        f"step {step.name} asks for a driver that cannot run its CUDA",
-        f"gpu.driver is {asked}, and CUDA {cuda.runtime}, from {cuda.origin}, needs {cuda.driver} or newer{told}",
+        f"steps {', '.join(unserved)} ask for drivers that cannot run their CUDA" if others else what,
+        "\n".join(f"{name}: {why}" for name, why in unserved.items()) if others else unserved[name],
         "ask for a newer driver, or for packages made for an older CUDA",
     )
 

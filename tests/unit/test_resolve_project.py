@@ -317,6 +317,17 @@ def test_a_driver_that_cannot_run_the_steps_cuda_is_refused(driver: str, fine: b
     assert "CUDA 12.8, from nvidia-cuda-runtime-cu12 12.8.90, needs 525.60.13 or newer" in caught.value.why
 
 
+def test_every_step_with_such_a_driver_is_told_at_once() -> None:
+    tables = "".join(f'[step.{name}.gpu]\ndriver = "<{driver}"\n' for name, driver in (("clean", 500), ("train", 525)))
+    with pytest.raises(ResolutionError) as caught:
+        World(runtime="12.8.90").lock(TEXT + tables)
+    assert caught.value.what == "steps clean, train ask for drivers that cannot run their CUDA"
+    assert [line.partition(",")[0] for line in caught.value.why.splitlines()] == [
+        "clean: gpu.driver is <500",
+        "train: gpu.driver is <525",
+    ]
+
+
 @pytest.mark.parametrize(
     ("driver", "cuda", "branches", "fine"),
     [
