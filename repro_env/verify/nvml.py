@@ -41,7 +41,7 @@ _BRANDS = (
     "titanrtx",
 )
 _MIG = re.compile(r"\bMIG (\S+)\s*$")
-_NO_INSTANCE = "it is in MIG mode and has no instance here, so no program can use it"
+_NO_INSTANCE = "in MIG mode, without an instance that programs could use"
 _MAKE_INSTANCE = "make instances (nvidia-smi mig -cgi PROFILE -C), let the container have one, or turn MIG mode off"
 
 _LIBRARY = "libnvidia-ml.so.1"

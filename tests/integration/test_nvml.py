@@ -47,7 +47,7 @@ def _devices(index: int, gpu: dict[str, Any]) -> list[tuple[object, ...]]:
     capability = ".".join(map(str, gpu["capability"]))
     if gpu.get("error"):
         return [(index, "", "", None, "", "", "GPU is lost")]
-    unused = "it is in MIG mode and has no instance here, so no program can use it" if gpu.get("mig") == [] else ""
+    unused = "in MIG mode, without an instance that programs could use" if gpu.get("mig") == [] else ""
     whole = (index, gpu["name"], machines.uuid("GPU", index), gpu["memory_mib"], capability, "", unused)
     parts: list[tuple[object, ...]] = [
         (index, f"{gpu['name']} MIG {mig}", machines.uuid("MIG", number), memory, capability, mig, "")
