@@ -18,10 +18,10 @@ from pathlib import Path
 from repro_env.build.compiling import Compiler
 from repro_env.edges.report import Reporter
 from repro_env.frozen import dataclass
-from repro_env.image import tar
-from repro_env.image.layer import Layer, LayerWriter
-from repro_env.image.layer_memory import recall_layer, remember_layer
-from repro_env.image.store import Store, canonical_json
+from repro_env.image.files_layer import files_layer
+from repro_env.image.layer import Layer
+from repro_env.image.layer_memory import layer_key, recall_layer, remember_layer
+from repro_env.image.store import Store
 from repro_env.image.unpack import unpack_layer
 from repro_env.lock.model import LAYOUT
 from repro_env.lock.places import ENVIRONMENT, INTERPRETER
@@ -31,9 +31,6 @@ ALONE_FROM = 1 << 20
 """Bytes of modules from which on a layer's byte code is a layer of its own."""
 
 _KIND = "bytecode-layer"
-_VERSION = 1
-"""Of how modules are compiled and laid out."""
-
 _PLACES = ("/usr", INTERPRETER, ENVIRONMENT)
 """Prefixes whose `lib/python3.N` holds modules: a distribution's, a Python's that was brought along, the packages'."""
 
@@ -115,7 +112,7 @@ def compiled_path(path: str, tag: str) -> str:
 
 def _layer(found: Sequence[_Modules], compiler: Compiler, store: Store) -> Layer:
     """Return the layer of these modules' byte code, from the store if it was made before."""
-    key = Digest.of(canonical_json([LAYOUT, _VERSION, compiler.version, [one.layer.diff_id.hex for one in found]])).hex
+    key = layer_key(LAYOUT, compiler.version, [one.layer.diff_id.hex for one in found])
     known = recall_layer(store, _KIND, key)
     if known is not None:
         return known
@@ -124,22 +121,8 @@ def _layer(found: Sequence[_Modules], compiler: Compiler, store: Store) -> Layer
     for modules in found:
         compiled = compiler.compile(modules.tree, modules.paths)
         contents |= {compiled_path(path, tag).lstrip("/"): data for path, data in compiled}
-    layer = _write(contents, f"byte code of {_named(found)}", store)
+    layer = files_layer(store, contents, f"byte code of {_named(found)}")
     remember_layer(store, _KIND, key, layer)
-    return layer
-
-
-def _write(contents: Mapping[str, bytes], comment: str, store: Store) -> Layer:
-    directories = tar.parents(contents)
-    with store.writing() as (stream, keep):
-        writer = LayerWriter(stream)
-        for path in sorted((*directories, *contents), key=str.encode):
-            if path in directories:
-                writer.add(tar.Entry(path=path, kind="directory", mode=0o755))
-            else:
-                writer.add(tar.Entry(path=path, size=len(contents[path])), contents[path])
-        layer = writer.finish(comment)
-        keep(layer.digest)
     return layer
 
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import field
 
 from repro_env.frozen import dataclass
-from repro_env.image import tar
-from repro_env.image.layer import Layer, LayerWriter
+from repro_env.image.files_layer import files_layer
+from repro_env.image.layer import Layer
 from repro_env.image.store import Store, canonical_json
 from repro_env.lock.model import Lock, LockedStep
 from repro_env.lock.places import ENVIRONMENT, VERIFY
@@ -60,14 +60,4 @@ def program_layer(store: Store) -> Layer:
     from repro_env.verify.program import program_files  # noqa: PLC0415 - see `make_entry`
 
     files = {f"{VERIFY}/{name}".lstrip("/"): content for name, content in program_files().items()}
-    directories = tar.parents(files)
-    with store.writing() as (stream, keep):
-        writer = LayerWriter(stream)
-        for path in sorted((*directories, *files), key=str.encode):
-            if path in directories:
-                writer.add(tar.Entry(path=path, kind="directory", mode=0o755))
-            else:
-                writer.add(tar.Entry(path=path, size=len(files[path])), files[path])
-        layer = writer.finish("what checks the machine")
-        keep(layer.digest)
-    return layer
+    return files_layer(store, files, "what checks the machine")

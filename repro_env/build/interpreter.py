@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import posixpath
 
-from repro_env.image import tar
-from repro_env.image.layer import Layer, LayerWriter
+from repro_env.image.files_layer import files_layer
+from repro_env.image.layer import Layer
 from repro_env.image.store import Store
 from repro_env.image.wheel import PREFIX
 from repro_env.lock.places import IMAGE_ROOTS
@@ -23,20 +23,11 @@ def interpreter_layer(python: PythonVersion, version: str, store: Store, *, prog
         f"home = {posixpath.dirname(program)}\ninclude-system-site-packages = false\nversion = {version}\n".encode()
     )
     links = {"python": name, "python3": name, name: program}
-    entries = {f"{PREFIX}/bin/{link}": target for link, target in links.items()}
     mounts = [root.lstrip("/") for root in (IMAGE_ROOTS.code, IMAGE_ROOTS.input, IMAGE_ROOTS.output)]
-    packages = f"{PREFIX}/lib/{name}/site-packages"
-    directories = {*tar.parents([*entries, f"{packages}/x", *(f"{mount}/x" for mount in mounts)])}
-    configuration = f"{PREFIX}/pyvenv.cfg"
-    with store.writing() as (stream, keep):
-        writer = LayerWriter(stream)
-        for path in sorted((*directories, *entries, configuration), key=str.encode):
-            if path in directories:
-                writer.add(tar.Entry(path=path, kind="directory", mode=0o755))
-            elif path == configuration:
-                writer.add(tar.Entry(path=path, size=len(settings)), settings)
-            else:
-                writer.add(tar.Entry(path=path, kind="symlink", mode=0o777, link=entries[path]))
-        layer = writer.finish(f"Python {version} at /{PREFIX}")
-        keep(layer.digest)
-    return layer
+    return files_layer(
+        store,
+        {f"{PREFIX}/pyvenv.cfg": settings},
+        f"Python {version} at /{PREFIX}",
+        links={f"{PREFIX}/bin/{link}": target for link, target in links.items()},
+        directories=(f"{PREFIX}/lib/{name}/site-packages", *mounts),
+    )

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import posixpath
 import re
-import tarfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, field
 from typing import Any, BinaryIO
 
 from repro_env.frozen import dataclass
 from repro_env.image.cuda_compat import is_compat, newest_compat, read_compat
+from repro_env.image.decompress import tar_entries
 from repro_env.image.store import Store
 from repro_env.lock.cuda import CudaCompat
 from repro_env.values import Digest, Platform
@@ -85,7 +85,7 @@ def read_facts(stream: BinaryIO) -> LayerFacts:
     compat: dict[str, dict[str, str]] = {}
     removed: list[str] = []
     emptied: list[str] = []
-    with tarfile.open(fileobj=stream, mode="r|") as archive:
+    with tar_entries(stream, odd_names="backslashreplace") as archive:  # what is remembered is text
         for entry in archive:
             path = posixpath.normpath(f"/{entry.name}").lstrip("/")
             directory, name = posixpath.split(path)

@@ -19,7 +19,7 @@ from repro_env.edges.files import os_errors
 from repro_env.errors import IntegrityError
 from repro_env.frozen import dataclass
 from repro_env.image.base import oci_media_type
-from repro_env.image.decompress import DAMAGES, decompressed
+from repro_env.image.decompress import DAMAGES, decompressed, tar_entries
 from repro_env.image.difference import Difference
 from repro_env.values import Digest
 
@@ -192,7 +192,7 @@ def _content(layer: Blob, wanted: _Key) -> Iterator[IO[bytes]]:
 
 def _walk(layer: Blob) -> Iterator[tuple[_Key, tarfile.TarInfo, tarfile.TarFile]]:
     seen: dict[str, int] = {}
-    with _opened(layer) as stream, tarfile.open(fileobj=stream, mode="r|") as archive:
+    with _opened(layer) as stream, tar_entries(stream, odd_names="backslashreplace") as archive:
         for entry in archive:
             path = entry.name.removeprefix("./")
             count = seen.get(path, 0)

@@ -10,7 +10,7 @@ import sys
 import tarfile
 import zlib
 from collections.abc import Iterator
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 from isal import igzip, isal_zlib
 
@@ -20,17 +20,39 @@ from repro_env.values import Digest
 
 _CHUNK = 1 << 20
 
+
+class DamagedZstdError(ValueError):
+    """A zstd stream is damaged or cut short."""
+
+
 DAMAGES = cast(
-    "tuple[type[Exception], ...]", (tarfile.TarError, isal_zlib.error, zlib.error, EOFError, gzip.BadGzipFile)
+    "tuple[type[Exception], ...]",
+    (tarfile.TarError, isal_zlib.error, zlib.error, EOFError, gzip.BadGzipFile, DamagedZstdError),
 )
 """What reading a damaged layer raises, besides `IntegrityError`."""
+
+
+def zstd_module() -> Any:
+    """Return PEP 784's module, or its backport to earlier Pythons; little is compressed so that it is read here."""
+    return importlib.import_module("compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd")
+
+
+@contextlib.contextmanager
+def unzstd(stream: BinaryIO) -> Iterator[BinaryIO]:
+    """Give what a zstd stream holds, to be read from start to end. Errors: `DamagedZstdError` in the block."""
+    zstd = zstd_module()
+    try:
+        with zstd.ZstdFile(stream, "rb") as opened:
+            yield cast(BinaryIO, opened)
+    except zstd.ZstdError as error:
+        raise DamagedZstdError(str(error)) from error
 
 
 @contextlib.contextmanager
 def decompressed(stream: BinaryIO, media_type: str) -> Iterator[BinaryIO]:
     """Give the tar that a blob holds, to be read from start to end.
 
-    Errors: `IntegrityError` for a kind that cannot be read, and where a zstd stream is damaged; `DAMAGES` in the block.
+    Errors: `IntegrityError` for a kind that cannot be read; `DAMAGES` in the block.
     """
     if media_type == PLAIN:
         yield stream
@@ -38,15 +60,35 @@ def decompressed(stream: BinaryIO, media_type: str) -> Iterator[BinaryIO]:
         with igzip.IGzipFile(fileobj=stream, mode="rb") as opened:  # type: ignore[no-untyped-call]
             yield cast(BinaryIO, opened)
     elif media_type == ZSTD:
-        # PEP 784's module, or its backport to earlier Pythons; few layers are of this kind.
-        zstd = importlib.import_module("compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd")
-        try:
-            with zstd.ZstdFile(stream, "rb") as opened:
-                yield cast(BinaryIO, opened)
-        except zstd.ZstdError as error:
-            raise IntegrityError("a layer's zstd stream is damaged", str(error)) from error
+        with unzstd(stream) as opened:
+            yield opened
     else:
         raise IntegrityError("a layer is of a kind that cannot be unpacked", media_type)
+
+
+@contextlib.contextmanager
+def whole_tar(blob: BinaryIO, media_type: str, diff_id: Digest, name: str) -> Iterator[BinaryIO]:
+    """Give the tar that a layer's blob holds, and hold all of it against its digest at the end of the block.
+
+    `name` is what people know the layer by. Errors: `IntegrityError`.
+    """
+    try:
+        with decompressed(blob, media_type) as stream:
+            hashing = Hashing(stream)
+            yield cast(BinaryIO, hashing)
+            hashing.drain()
+    except DAMAGES as error:
+        raise IntegrityError(f"{name} is damaged", str(error)) from error
+    if hashing.digest() != diff_id:
+        raise IntegrityError(f"{name} is damaged", f"it unpacks to {hashing.digest()} where {diff_id} was expected")
+
+
+def tar_entries(stream: BinaryIO, *, odd_names: str = "surrogateescape") -> tarfile.TarFile:
+    """Open a layer's tar, to be read once from start to end.
+
+    Names are UTF-8, whatever the locale of this process; `odd_names` is the error handler for those that are not.
+    """
+    return tarfile.open(fileobj=stream, mode="r|", encoding="utf-8", errors=odd_names)
 
 
 class Hashing:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from repro_env.edges import files
+from repro_env.errors import IntegrityError
 from repro_env.image import tar
 from repro_env.image.base import ZSTD
 from repro_env.image.layer import Layer
@@ -81,14 +82,16 @@ def _layer_pieces(layer: Layer, store: Store) -> Iterator[bytes]:
     if layer.media_type != ZSTD:
         yield from stored_pieces(_layer_path(layer), store, layer.digest)
         return
-    from repro_env.image.decompress import decompressed  # noqa: PLC0415 - few layers are of this kind
+    from repro_env.image.decompress import DamagedZstdError, unzstd  # noqa: PLC0415 - few layers are of this kind
 
     place = store.temporary / secrets.token_hex(8)
     with files.os_errors(f"write to the store at {store.root}"):
         try:
-            with path.open("rb") as blob, decompressed(blob, ZSTD) as plain, place.open("xb") as stream:
+            with path.open("rb") as blob, unzstd(blob) as plain, place.open("xb") as stream:
                 shutil.copyfileobj(plain, stream, _CHUNK)
             yield from blob_pieces(_layer_path(layer), place)
+        except (DamagedZstdError, EOFError) as error:
+            raise IntegrityError(f"layer {layer.digest.short} is damaged", str(error)) from error
         finally:
             place.unlink(missing_ok=True)
 

@@ -5,8 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from repro_env.image.layer import Layer
-from repro_env.image.store import Store
+from repro_env.image.store import Store, canonical_json
 from repro_env.values import Digest
+
+MANNER = 2
+"""Of how layers are made. Raised when the same wheel, package or archive would give other bytes: what an older program
+remembered of it is then looked up no more, and no digest depends on how long a store has been in use."""
+
+
+def layer_key(*made_of: object) -> str:
+    """Return what a layer is remembered by. `made_of` are JSON values: all that its bytes depend on."""
+    return Digest.of(canonical_json([MANNER, *made_of])).hex
 
 
 def remember_layer(store: Store, kind: str, key: str, layer: Layer) -> None:

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import gzip
 import io
 import posixpath
 import re
 import tarfile
-import zlib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, BinaryIO, cast
 
-from isal import igzip, isal_zlib
-
 from repro_env.edges import files
 from repro_env.errors import IntegrityError
 from repro_env.image import tar
-from repro_env.image.base import GZIP, PLAIN
+from repro_env.image.base import MEDIA_TYPES
+from repro_env.image.decompress import DAMAGES, decompressed, tar_entries
 from repro_env.image.layer import Layer
 from repro_env.image.libraries import (
     LayerLibraries,
@@ -37,9 +34,6 @@ _CHUNK = 1 << 18
 _CONFIGURATION_LIMIT = 1 << 16
 _RECORD = ".dist-info/RECORD"
 _RECORD_LIMIT = 16 << 20
-_DAMAGES = cast(
-    "tuple[type[Exception], ...]", (tarfile.TarError, isal_zlib.error, zlib.error, EOFError, gzip.BadGzipFile)
-)
 
 
 def libraries_of_layer(store: Store, layer: Layer) -> LayerLibraries | None:
@@ -48,14 +42,14 @@ def libraries_of_layer(store: Store, layer: Layer) -> LayerLibraries | None:
     Errors: `IntegrityError` when the layer is damaged, `StoreError`.
     """
     known = recall_libraries(store, layer.digest)
-    if known is not None or layer.media_type not in {GZIP, PLAIN} or not store.has(layer.digest):
+    if known is not None or layer.media_type not in MEDIA_TYPES or not store.has(layer.digest):
         return known
-    with store.reading(layer.digest, f"layer {layer.digest.short}") as path:
+    name = f"layer {layer.digest.short}"
+    with store.reading(layer.digest, name) as path, files.os_errors(f"read the store at {store.root}"):
         try:
-            with files.os_errors(f"read the store at {store.root}"):
-                found = _Scan(path, packed=layer.media_type == GZIP).libraries()
-        except _DAMAGES as error:
-            raise IntegrityError(f"layer {layer.digest.short} is damaged", str(error)) from error
+            found = _Scan(path, layer.media_type).libraries()
+        except DAMAGES as error:  # some of these are errors of the system, too
+            raise IntegrityError(f"{name} is damaged", str(error)) from error
     remember_libraries(store, layer.digest, found)
     return found
 
@@ -63,9 +57,9 @@ def libraries_of_layer(store: Store, layer: Layer) -> LayerLibraries | None:
 class _Scan:
     """One pass over a layer's tar."""
 
-    def __init__(self, path: Path, *, packed: bool) -> None:
+    def __init__(self, path: Path, media_type: str) -> None:
         self._path = path
-        self._packed = packed
+        self._media_type = media_type
         self._place: dict[str, tuple[int, int]] = {}
         self._observer = LibraryObserver(package=lambda _path: "", again=self._again)
         self._links: dict[str, str] = {}
@@ -76,7 +70,8 @@ class _Scan:
         self._emptied: list[str] = []
 
     def libraries(self) -> LayerLibraries:
-        with self._opened() as stream, tarfile.open(fileobj=stream, mode="r|") as archive:
+        # What is noted is text: a name that is none is written with escapes, in every layer alike.
+        with self._opened() as stream, tar_entries(stream, odd_names="backslashreplace") as archive:
             for entry in archive:
                 self._entry(archive, entry)
         found = {file.path: replace(file, package=self._packages.get(file.path, "")) for file in self._observer.found}
@@ -135,11 +130,7 @@ class _Scan:
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[BinaryIO]:
-        with contextlib.ExitStack() as stack:
-            stream: IO[bytes] = stack.enter_context(self._path.open("rb"))
-            if self._packed:
-                unpacked = igzip.IGzipFile(fileobj=stream, mode="rb")  # type: ignore[no-untyped-call]
-                stream = stack.enter_context(contextlib.closing(cast("IO[bytes]", unpacked)))
+        with self._path.open("rb") as blob, decompressed(blob, self._media_type) as stream:
             yield cast("BinaryIO", io.BufferedReader(cast("io.RawIOBase", stream), _CHUNK))
 
 

@@ -13,30 +13,29 @@ Source: https://gregoryszorc.com/docs/python-build-standalone/main/distributions
 
 from __future__ import annotations
 
-import gzip
 import os
 import posixpath
 import re
 import tarfile
 import tempfile
-import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, BinaryIO, cast
 
-from isal import igzip, isal_zlib
+from isal import igzip
 
 from repro_env.edges.files import os_errors
 from repro_env.errors import IntegrityError
 from repro_env.frozen import dataclass
 from repro_env.image import tar
+from repro_env.image.decompress import DAMAGES
 from repro_env.image.layer import Layer, LayerWriter
-from repro_env.image.layer_memory import recall_layer, remember_layer
+from repro_env.image.layer_memory import layer_key, recall_layer, remember_layer
 from repro_env.image.python_patches import LIMIT, is_patched, patched
-from repro_env.image.store import Store, canonical_json
+from repro_env.image.store import Store
 from repro_env.lock.model import LAYOUT, Interpreter
 from repro_env.lock.places import INTERPRETER
-from repro_env.values import Digest, format_size
+from repro_env.values import format_size
 
 _KIND = "python-layer"
 _TOP = "python"
@@ -47,16 +46,14 @@ _MOST = 2 << 30
 _AFTER = 16 << 20
 """Bytes of padding that may follow a tar's end mark."""
 
+_DAMAGES = (*DAMAGES, UnicodeError)
+
 _LEFT_OUT = re.compile(
     r"(?:.*/)?__pycache__(?:/.*)?\Z"
     r"|lib/python3\.[0-9]+/site-packages/.+"
     r"|lib/python3\.[0-9]+/(?:[^/]+/)*(?:test|tests|idle_test)(?:/.*)?\Z"
     r"|bin/pip[0-9.]*\Z"
     r"|.*\.a\Z"
-)
-_DAMAGES = cast(
-    "tuple[type[Exception], ...]",
-    (tarfile.TarError, isal_zlib.error, zlib.error, EOFError, gzip.BadGzipFile, UnicodeError),
 )
 
 
@@ -78,7 +75,7 @@ def python_layer(interpreter: Interpreter, store: Store) -> Layer:
     The archive is in the store already. Errors: `IntegrityError` for an archive that is damaged, hostile or of another
     kind, `StoreError`.
     """
-    key = Digest.of(canonical_json([LAYOUT, interpreter.sha256.hex])).hex
+    key = layer_key(LAYOUT, interpreter.sha256.hex)
     known = recall_layer(store, _KIND, key)
     if known is not None:
         return known

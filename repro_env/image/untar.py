@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import tarfile
-from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, cast
 
 from repro_env.errors import IntegrityError
-from repro_env.image.decompress import DAMAGES, Hashing, decompressed
+from repro_env.image.decompress import tar_entries, whole_tar
 from repro_env.image.layer import Layer
 from repro_env.image.overlay import MODE, WHITEOUT
 from repro_env.image.store import Store
@@ -25,23 +22,12 @@ def write_layer(store: Store, layer: Layer, root: Path) -> None:
     Errors: `IntegrityError` when the layer is not what its `diff_id` says, or has an entry that would stand elsewhere;
     `OSError`.
     """
-    try:
-        with _opened(store, layer) as stream:
-            hashing = Hashing(stream)
-            with tarfile.open(fileobj=cast(BinaryIO, hashing), mode="r|") as archive:
-                _Unpacker(root).unpack(archive)
-            hashing.drain()
-    except DAMAGES as error:
-        raise IntegrityError(f"layer {layer.digest.short} is damaged", str(error)) from error
-    if hashing.digest() != layer.diff_id:
-        why = f"it unpacks to {hashing.digest()} where {layer.diff_id} was expected"
-        raise IntegrityError(f"layer {layer.digest.short} is damaged", why)
-
-
-@contextlib.contextmanager
-def _opened(store: Store, layer: Layer) -> Iterator[BinaryIO]:
-    with store.blob(layer.digest).open("rb") as blob, decompressed(blob, layer.media_type) as stream:
-        yield stream
+    with (
+        store.blob(layer.digest).open("rb") as blob,
+        whole_tar(blob, layer.media_type, layer.diff_id, f"layer {layer.digest.short}") as stream,
+        tar_entries(stream) as archive,
+    ):
+        _Unpacker(root).unpack(archive)
 
 
 class _Unpacker:

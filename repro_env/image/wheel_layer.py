@@ -15,10 +15,10 @@ from repro_env.image.archive import Archive
 from repro_env.image.gpu import GpuObserver
 from repro_env.image.gpu.observer import VERSION as GPU_VERSION
 from repro_env.image.layer import Deflated, Layer, LayerWriter
-from repro_env.image.layer_memory import layer_document, layer_of
+from repro_env.image.layer_memory import layer_document, layer_key, layer_of
 from repro_env.image.libraries import VERSION, LayerLibraries, LibraryObserver, remember_libraries
 from repro_env.image.observers import Observers
-from repro_env.image.store import Store, canonical_json
+from repro_env.image.store import Store
 from repro_env.image.wheel import Installed, plan, site_packages
 from repro_env.lock.gpu_code import GpuCode, gpu_code_from
 from repro_env.lock.model import Wheel
@@ -48,9 +48,7 @@ def wheel_layer(
     the layout alone. Errors: `IntegrityError` for a bad wheel, `BuildError` where two wheels write one path with
     different content.
     """
-    key = Digest.of(
-        canonical_json([sorted(wheel.sha256.hex for wheel in wheels), str(python), layout, VERSION, GPU_VERSION])
-    ).hex
+    key = layer_key(sorted(wheel.sha256.hex for wheel in wheels), str(python), layout, VERSION, GPU_VERSION)
     known = _from_document(store.recall("wheel-layers", key))
     if known is not None and store.has(known.layer.digest, known.layer.size):
         return replace(known, layer=replace(known.layer, comment=comment))

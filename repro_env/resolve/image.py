@@ -7,19 +7,22 @@ import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
+from repro_env.config import checks
 from repro_env.config.model import ImageBase
+from repro_env.edges.files import os_errors
 from repro_env.edges.report import Reporter, Task
 from repro_env.errors import BuildError, IntegrityError, ResolutionError
 from repro_env.frozen import dataclass
 from repro_env.image.base import oci_media_type
 from repro_env.image.base_facts import ImageFacts, LayerFacts, image_facts, read_facts, recall_facts, remember_facts
-from repro_env.image.decompress import DAMAGES, Hashing, decompressed
+from repro_env.image.decompress import whole_tar
 from repro_env.image.registry.client import DOCKER_INDEX, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST, Manifest, Repository
 from repro_env.image.registry.download import ChunkReader, blob_chunks
 from repro_env.image.registry.registries import Registries
 from repro_env.image.store import Store
+from repro_env.lock import words
 from repro_env.lock.model import ImageLayer, ImageRoot, LockedBase
 from repro_env.values import Digest, ImageReference, Platform
 
@@ -80,8 +83,8 @@ class ImageResolver:
             _check_platform(base, config, platform)
             layers = _layers(base, document["layers"], config["rootfs"]["diff_ids"])
             execution = config.get("config") or {}
-            env = dict(word.split("=", 1) for word in execution.get("Env") or ())
-            user = str(execution.get("User") or "")
+            env = dict(_variable(word) for word in execution.get("Env") or ())
+            user = _text(str(execution.get("User") or ""))
         found = self._facts(base, repository, layers, env, platform)
         return ImageRoot(
             manifest=manifest.digest,
@@ -125,8 +128,12 @@ class ImageResolver:
     def _read(self, repository: Repository, layer: ImageLayer, task: Task) -> LayerFacts:
         """Read one layer, from the store if it is there, and hold it against both its digests."""
         if self.store.has(layer.digest, layer.size):
-            with self.store.blob(layer.digest).open("rb") as stream:
-                task.advance(layer.size)
+            task.advance(layer.size)
+            with (
+                self.store.reading(layer.digest, f"layer {layer.digest.short}") as path,
+                os_errors(f"read the store at {self.store.root}"),
+                path.open("rb") as stream,
+            ):
                 return _read_layer(stream, layer)
         chunks = ChunkReader(blob_chunks(repository, layer.digest, layer.size, task.advance))
         facts = _read_layer(io.BufferedReader(chunks, _CHUNK), layer)
@@ -135,17 +142,9 @@ class ImageResolver:
 
 
 def _read_layer(stream: BinaryIO, layer: ImageLayer) -> LayerFacts:
-    try:
-        with decompressed(stream, oci_media_type(layer.media_type)) as tar:
-            hashing = Hashing(tar)
-            facts = read_facts(cast(BinaryIO, hashing))
-            hashing.drain()
-    except DAMAGES as error:
-        raise IntegrityError(f"layer {layer.digest.short} is damaged", str(error)) from error
-    if hashing.digest() != layer.diff_id:
-        why = f"it unpacks to {hashing.digest()} where {layer.diff_id} was expected"
-        raise IntegrityError(f"layer {layer.digest.short} is damaged", why)
-    return facts
+    media_type = oci_media_type(layer.media_type)
+    with whole_tar(stream, media_type, layer.diff_id, f"layer {layer.digest.short}") as tar:
+        return read_facts(tar)
 
 
 def _pinned(base: ImageBase, previous: LockedBase | None, *, upgrade: bool) -> ImageReference:
@@ -159,7 +158,7 @@ def _pinned(base: ImageBase, previous: LockedBase | None, *, upgrade: bool) -> I
 def _document(manifest: Manifest) -> dict[str, Any]:
     try:
         document = json.loads(manifest.content)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise IntegrityError(f"the registry's manifest {manifest.digest} is not JSON", str(error)) from error
     if not isinstance(document, dict):
         raise IntegrityError(f"the registry's manifest {manifest.digest} is not a JSON object")
@@ -213,11 +212,24 @@ def _layers(base: ImageBase, described: Sequence[Any], diff_ids: Sequence[str]) 
     return tuple(layers)
 
 
+def _variable(word: str) -> tuple[str, str]:
+    """Return name and value of an environment's entry as a lock may hold them. Errors: `ValueError`."""
+    name, value = word.split("=", 1)
+    words.env_name(name)
+    return _text(name), _text(checks.word(value))
+
+
+def _text(text: str) -> str:
+    """Return a text that can be written. JSON lets one hold half a character. Errors: `ValueError`."""
+    text.encode()
+    return text
+
+
 @contextlib.contextmanager
 def _valid(base: ImageBase) -> Iterator[None]:
     """Turn a document's missing or wrong parts into an `IntegrityError`."""
     try:
         yield
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         what = f"base {base.name}: the documents of {base.image} are damaged"
         raise IntegrityError(what, f"{type(error).__name__}: {error}") from error

@@ -16,6 +16,8 @@ from wheelmaker import WheelRecipe, make_wheel
 
 from repro_env.errors import IntegrityError
 from repro_env.image.base import PLAIN, ZSTD
+from repro_env.image.base_facts import read_facts, recall_facts, remember_facts
+from repro_env.image.decompress import zstd_module
 from repro_env.image.elf import Elf
 from repro_env.image.layer import MEDIA_TYPE, Layer, LayerWriter
 from repro_env.image.libraries import LayerLibraries, Library, recall_libraries, remember_libraries
@@ -36,7 +38,7 @@ def keep_layer(store: Store, entries: list[tarfile.TarInfo], contents: dict[str,
             entry.size = len(data)
             archive.addfile(entry, io.BytesIO(data))
     tar = buffer.getvalue()
-    blob = tar if kind == PLAIN else gzip.compress(tar)
+    blob = {PLAIN: bytes, MEDIA_TYPE: gzip.compress, ZSTD: zstd_module().compress}[kind](tar)
     digest = store.add(blob)
     return Layer(digest=digest, diff_id=Digest.of(tar), size=len(blob), unpacked=len(tar), media_type=kind)
 
@@ -95,7 +97,7 @@ def test_a_damaged_member_is_noted_nowhere(store: Store, tmp_path: Path) -> None
     keep_wheel(store, path)
 
 
-@pytest.mark.parametrize("kind", [MEDIA_TYPE, PLAIN])
+@pytest.mark.parametrize("kind", [MEDIA_TYPE, PLAIN, ZSTD])
 def test_a_layer_of_somebody_elses_is_read_once(store: Store, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     entries = [
         entry("./usr/lib/", kind=tarfile.DIRTYPE),
@@ -145,11 +147,36 @@ def test_names_far_inside_a_layers_file_are_fetched_from_it_again(store: Store) 
     assert [(library.path, library.elf) for library in found.files] == [("far.so", ELF)]
 
 
-@pytest.mark.parametrize("kind", [ZSTD, "application/vnd.example"])
-def test_of_a_layer_that_cannot_be_read_nothing_is_known(store: Store, kind: str) -> None:
+def test_of_a_layer_that_cannot_be_read_nothing_is_known(store: Store) -> None:
     digest = store.add(b"something")
-    layer = Layer(digest=digest, diff_id=digest, size=9, unpacked=0, media_type=kind)
+    layer = Layer(digest=digest, diff_id=digest, size=9, unpacked=0, media_type="application/vnd.example")
     assert libraries_of_layer(store, layer) is None
+
+
+@pytest.mark.parametrize("kind", [MEDIA_TYPE, PLAIN, ZSTD])
+def test_a_layer_that_is_none_is_said(store: Store, kind: str) -> None:
+    digest = store.add(b"something, which is no layer")
+    with pytest.raises(IntegrityError, match="is damaged"):
+        libraries_of_layer(store, Layer(digest=digest, diff_id=digest, size=28, unpacked=0, media_type=kind))
+
+
+def test_names_that_are_no_text_are_noted_with_escapes(store: Store) -> None:
+    names = {name: name.encode("latin-1").decode("utf-8", "surrogateescape") for name in ("\xe9.so", "\xe9/.wh.\xfc")}
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.GNU_FORMAT, errors="surrogateescape") as archive:
+        library, gone = (entry(name) for name in names.values())
+        library.size = len(CONTENT)
+        archive.addfile(library, io.BytesIO(CONTENT))
+        archive.addfile(gone)
+    digest = store.add(buffer.getvalue())
+    layer = Layer(digest=digest, diff_id=digest, size=len(buffer.getvalue()), unpacked=0, media_type=PLAIN)
+    found = libraries_of_layer(store, layer)
+    assert found == recall_libraries(store, digest)
+    assert found == LayerLibraries(files=(Library(path="\\xe9.so", elf=ELF),), removed=("\\xe9/\\xfc",))
+    remember_facts(store, digest, read_facts(io.BytesIO(buffer.getvalue())))
+    facts = recall_facts(store, digest)
+    assert facts is not None
+    assert facts.removed == ["\\xe9/\\xfc"]
 
 
 def test_of_a_layer_that_is_not_here_nothing_is_known(store: Store) -> None:

@@ -13,9 +13,12 @@ from wheelmaker import WheelRecipe, make_wheel, simple_wheel
 from repro_env.errors import BuildError, IntegrityError, StoreError
 from repro_env.image import tar
 from repro_env.image import wheel_layer as module
-from repro_env.image.store import Store
+from repro_env.image.gpu.observer import VERSION as GPU_VERSION
+from repro_env.image.layer_memory import layer_document
+from repro_env.image.libraries import VERSION
+from repro_env.image.store import Store, canonical_json
 from repro_env.image.wheel_layer import merge_paths, wheel_layer
-from repro_env.values import PythonVersion
+from repro_env.values import Digest, PythonVersion
 
 
 def wheel_with(directory: Path, name: str, files: dict[str, bytes], **more: Any) -> Path:
@@ -228,3 +231,15 @@ def test_a_memory_with_odd_paths_is_made_again(store: Store, tmp_path: Path) -> 
 def test_merging_nothing_and_one_is_fine(store: Store, tmp_path: Path) -> None:
     merge_paths([])
     merge_paths([layer_of(store, simple_wheel(tmp_path, "probe"))])
+
+
+def test_what_an_older_program_remembered_is_not_taken(store: Store, tmp_path: Path) -> None:
+    """Wheels' own byte code was in their layers once: a store in use since then must not give that layer."""
+    path = simple_wheel(tmp_path, "probe")
+    other = layer_of(Store(tmp_path / "other"), simple_wheel(tmp_path, "other"))
+    blob = Store(tmp_path / "other").blob(other.layer.digest)
+    store.add(blob.read_bytes())
+    wheel = keep_wheel(store, path)
+    key = Digest.of(canonical_json([[wheel.sha256.hex], str(PYTHON), 1, VERSION, GPU_VERSION])).hex
+    store.remember("wheel-layers", key, {**layer_document(other.layer), "paths": {}, "gpu_code": {}})
+    assert f"{SITE}/probe/__init__.py" in layer_of(store, path).paths

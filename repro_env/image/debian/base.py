@@ -28,11 +28,10 @@ from repro_env.image.debian.order import unpack_order
 from repro_env.image.debian.spool import Span, Spools
 from repro_env.image.debian.tree import EXTRA, STANDARD, STATE, Node, Tree, layer_nodes
 from repro_env.image.layer import Layer, LayerWriter
-from repro_env.image.layer_memory import recall_layer, remember_layer
+from repro_env.image.layer_memory import layer_key, recall_layer, remember_layer
 from repro_env.image.libraries import VERSION, remember_libraries
-from repro_env.image.store import Store, canonical_json
+from repro_env.image.store import Store
 from repro_env.lock.model import LAYOUT, DebianPackage, DebianRoot
-from repro_env.values import Digest
 
 _KIND = "debian-layer"
 _WORKERS = 8
@@ -68,7 +67,7 @@ def _plan(packages: Sequence[DebianPackage]) -> dict[int, str]:
 
 
 def _key(kind: str, packages: Iterable[object]) -> str:
-    return Digest.of(canonical_json([LAYOUT, VERSION, kind, *packages])).hex
+    return layer_key(LAYOUT, VERSION, kind, *packages)
 
 
 def _build(packages: Sequence[DebianPackage], plan: Mapping[int, str], store: Store) -> tuple[Layer, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
 import io
@@ -14,11 +15,12 @@ from pathlib import Path
 from typing import IO, BinaryIO, cast
 
 from repro_env.edges.files import os_errors
-from repro_env.errors import BuildError, IntegrityError
+from repro_env.errors import IntegrityError
 from repro_env.frozen import dataclass
 from repro_env.image.debian import ar
 from repro_env.image.debian.control import Group, parse_relations, parse_stanza
 from repro_env.image.debian.spool import CHUNK, Span, Spools
+from repro_env.image.decompress import unzstd
 from repro_env.image.tar import BLOCK
 from repro_env.lock.model import DebianPackage
 from repro_env.values import Digest
@@ -75,7 +77,7 @@ def read_deb(package: DebianPackage, blob: Path, spools: Spools) -> Deb:
     """Check a `.deb` against its pin and read it; its data goes to one of `spools`.
 
     Errors: `IntegrityError` naming the package for bytes other than the pinned ones, a malformed or truncated file, a
-    name or link that leaves the root, a device; `BuildError` for a compression that this Python lacks; `StoreError`.
+    name or link that leaves the root, a device; `StoreError`.
     """
     with os_errors(f"unpack {package.name}"), blob.open("rb") as stream:
         if Digest(hashlib.file_digest(stream, "sha256").hexdigest()) != package.sha256:
@@ -84,11 +86,13 @@ def read_deb(package: DebianPackage, blob: Path, spools: Spools) -> Deb:
             )
         try:
             control_part, data_part = _parts(stream)
-            control = _control(_opened(package.name, stream, control_part))
+            with _opened(stream, control_part) as opened:
+                control = _control(opened)
             fields = parse_stanza(control["control"].decode())
             if (fields["package"], fields["version"]) != (package.name, package.version):
                 raise ValueError(f"it calls itself {fields['package']} {fields['version']}")
-            members = _unpack(_opened(package.name, stream, data_part), spools)
+            with _opened(stream, data_part) as opened:
+                members = _unpack(opened, spools)
         except _MALFORMED as error:
             raise _broken(package.name, str(error)) from error
     return Deb(
@@ -119,31 +123,24 @@ def _parts(stream: BinaryIO) -> tuple[ar.Member, ar.Member]:
     return found[1], found[2]
 
 
-def _opened(package: str, stream: BinaryIO, member: ar.Member) -> IO[bytes]:
-    """Return a member's decompressed content as a stream."""
+@contextlib.contextmanager
+def _opened(stream: BinaryIO, member: ar.Member) -> Iterator[IO[bytes]]:
+    """Give a member's decompressed content as a stream."""
     packed = io.BufferedReader(ar.Part(stream, member.offset, member.size), CHUNK)
     match member.name.partition(".tar")[2]:
         case "":
-            return packed
+            yield packed
         case ".xz":
-            return lzma.open(packed)
+            with lzma.open(packed) as unpacked:
+                yield unpacked
         case ".gz":
-            return cast("IO[bytes]", gzip.GzipFile(fileobj=packed))
+            with gzip.GzipFile(fileobj=packed) as unzipped:
+                yield cast("IO[bytes]", unzipped)
         case ".zst":
-            return _zstd(package, packed)
-    raise ValueError(f"its {member.name} is compressed in a way that deb(5) does not know")
-
-
-def _zstd(package: str, packed: BinaryIO) -> IO[bytes]:
-    try:
-        from compression import zstd  # type: ignore[import-not-found] # noqa: PLC0415 - Python 3.14 has it
-    except ImportError as error:
-        raise BuildError(
-            f"{package} is compressed with zstd, which this Python cannot read",
-            hint="run this program with Python 3.14 or newer, or choose packages that use xz, as Debian's own do",
-        ) from error
-    opened: IO[bytes] = zstd.open(packed)
-    return opened
+            with unzstd(cast("BinaryIO", packed)) as opened:
+                yield opened
+        case _:
+            raise ValueError(f"its {member.name} is compressed in a way that deb(5) does not know")
 
 
 def _control(stream: IO[bytes]) -> dict[str, bytes]:

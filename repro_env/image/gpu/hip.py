@@ -6,13 +6,12 @@ Source: https://clang.llvm.org/docs/ClangOffloadBundler.html, "Bundled Binary Fi
 
 from __future__ import annotations
 
-import importlib
 import struct
-import sys
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from repro_env.image.decompress import zstd_module
 from repro_env.image.gpu.walk import BETWEEN, Found, Skip, Steps, Take, TooManyError, UnreadableError
 
 SECTIONS = frozenset({".hip_fatbin"})
@@ -88,7 +87,7 @@ def _decompressed_beginning(method: int, packed: bytes) -> bytes:
     if method != _ZSTD:
         raise UnreadableError(f"its GPU code is compressed by method {method}, which is not known")
     # PEP 784's module, or its backport to earlier Pythons; few libraries need it.
-    zstd = importlib.import_module("compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd")
+    zstd = zstd_module()
     options = {zstd.DecompressionParameter.window_log_max: _WINDOW}
     try:
         return bytes(zstd.ZstdDecompressor(options=options).decompress(packed, _LISTED))
