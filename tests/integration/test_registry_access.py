@@ -180,7 +180,9 @@ class TestTokens:
         assert repository.begin_upload()
         assert len(tokens.asked) == 2
 
-    @pytest.mark.parametrize("answer", [b"{}", b"[]", b"x", b'{"token": 3}', b'{"token": "a\\nb"}'])
+    @pytest.mark.parametrize(
+        "answer", [b"{}", b"[]", b"x", b'{"token": 3}', b'{"token": "a\\nb"}', '{"token": "é"}'.encode()]
+    )
     def test_an_answer_without_a_token_is_said(self, store: Store, answer: bytes) -> None:
         with record({"/token?service=s&scope=repository%3Aa%3Apull": (200, {}, answer)}) as (realm, _):
             challenge = {"WWW-Authenticate": f'Bearer realm="{realm}/token",service="s"'}

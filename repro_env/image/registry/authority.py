@@ -144,9 +144,12 @@ def _basic(login: Login | None) -> str | None:
 def _check_realm(url: str, realm: str) -> None:
     """Refuse to send a login where it could be read on the way though the registry itself is encrypted."""
     schemes = {"http", "https"} if urlsplit(url).scheme == "http" else {"https"}
-    if urlsplit(realm).scheme not in schemes:
-        host = urlsplit(url).netloc
-        raise FetchError(f"cannot log in to {host}", f"it asks to get a token from {strip_credentials(realm)!r}")
+    try:
+        scheme, shown = urlsplit(realm).scheme, repr(strip_credentials(realm))
+    except ValueError:
+        scheme, shown = "", "what is no address"
+    if scheme not in schemes:
+        raise FetchError(f"cannot log in to {urlsplit(url).netloc}", f"it asks to get a token from {shown}")
 
 
 def _ask(
@@ -173,8 +176,8 @@ def _token(answer: Answer, realm: str, registry: str) -> str:
     try:
         document = json.loads(answer.body)
         token = document.get("token") or document.get("access_token")
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         token = None
-    if not isinstance(token, str) or not token.isprintable():
+    if not isinstance(token, str) or not (token.isascii() and token.isprintable()):  # it becomes a header
         raise FetchError(f"{registry} gives no token", f"the answer of {host} holds none")
     return token

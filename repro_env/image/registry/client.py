@@ -5,6 +5,7 @@ Source: OCI distribution specification 1.1, "Pull" and "Push".
 
 from __future__ import annotations
 
+import re
 from urllib.parse import quote, urlencode, urljoin
 
 from repro_env.edges.http_client import Answer, HttpClient
@@ -22,7 +23,8 @@ MANIFEST_TYPES = (OCI_INDEX, OCI_MANIFEST, DOCKER_INDEX, DOCKER_MANIFEST)
 MANIFEST_LIMIT = 4 << 20
 """Bytes; the specification lets a registry refuse larger manifests."""
 
-_OK, _CREATED, _ACCEPTED, _NO_CONTENT, _ABSENT = 200, 201, 202, 204, 404
+_OK, _CREATED, _ACCEPTED, _ABSENT = 200, 201, 202, 404
+_NUMBER = re.compile(r"[0-9]{1,18}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,7 +114,7 @@ class Repository:
         if answer.status != _ACCEPTED:
             raise refusal(answer, action=f"push to {self.name}", registry=self.registry)
         least = answer.headers.get("oci-chunk-min-length", "")
-        return self.location(answer), int(least) if least.isdecimal() else 0
+        return self.location(answer), int(least) if _NUMBER.fullmatch(least) else 0
 
     def put_manifest(self, content: bytes, media_type: str, target: str) -> Digest:
         """Store a manifest or index under a tag or its own digest. Errors: `FetchError`, `IntegrityError`."""
@@ -127,11 +129,15 @@ class Repository:
         return digest
 
     def location(self, answer: Answer) -> str:
-        """Return the address that an upload goes on at. Errors: `FetchError` if the registry gives none."""
+        """Return the address that an upload goes on at. Errors: `FetchError` if the registry gives no usable one."""
         location = answer.headers.get("location", "")
         if not location:
             raise FetchError(f"cannot push to {self.name}", f"{self.registry} does not say where to upload to")
-        return urljoin(f"{self.base}/", location)
+        try:
+            return urljoin(f"{self.base}/", location)
+        except ValueError as error:
+            why = f"the address that {self.registry} says to upload to is none: {error}"
+            raise FetchError(f"cannot push to {self.name}", why) from error
 
     def _post(self, path: str) -> Answer:
         return self.http.send("POST", self.url(path), headers={"Content-Length": "0"}, body=list)

@@ -26,6 +26,10 @@ def blob_chunks(repository: Repository, digest: Digest, size: int, advance: Call
                     raise FetchError(f"cannot resume {digest}", f"{repository.registry} goes on from another place")
                 for chunk in body.chunks():
                     have += len(chunk)
+                    if have > size:
+                        raise IntegrityError(
+                            f"{repository.registry} gives other bytes for {digest}", f"more than {size} bytes came"
+                        )
                     found.update(chunk)
                     advance(len(chunk))
                     yield chunk

@@ -35,5 +35,5 @@ def _messages(body: bytes) -> list[str]:
     try:
         errors = json.loads(body)["errors"]
         return [f"{error.get('code', '')}: {error.get('message', '')}"[:_SHOWN].strip(" :") for error in errors]
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return []

@@ -27,7 +27,7 @@ _PIECE = 1 << 18
 _OK, _CREATED, _ACCEPTED, _NO_CONTENT = 200, 201, 202, 204
 _BAD_REQUEST, _ABSENT, _BAD_RANGE = 400, 404, 416
 _NO_CHUNKS = frozenset({400, 405, 411, 413, 416, 501})
-_RANGE = re.compile(r"(?:bytes=)?0-(\d+)\Z")
+_RANGE = re.compile(r"(?:bytes=)?0-([0-9]{1,18})\Z")
 
 
 class Upload:
@@ -74,7 +74,11 @@ class Upload:
             raise self._failure(answer)
         self._place = self._repository.location(answer)
         self._show(end)
-        return _received(answer, end)
+        have = min(_received(answer, end), end)
+        if have <= start:
+            why = f"{self._repository.registry} says that it has {have} bytes after {end} were sent"
+            raise TransientError(f"cannot push to {self._repository.name}", why)
+        return have
 
     def _finish(self, start: int) -> None:
         """Send what is left and end the upload with the digest, which the registry checks."""
