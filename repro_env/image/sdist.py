@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
+import lzma
+import os
 import shutil
 import tarfile
 import zipfile
@@ -18,7 +21,13 @@ _LARGEST_DOCUMENT = 4 << 20
 _LARGEST = 8 << 30
 """Bytes that the files of a source distribution may have together."""
 
-_DAMAGES = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, UnicodeDecodeError, NotImplementedError)
+_DAMAGES = (
+    *(tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, gzip.BadGzipFile),
+    *(EOFError, ValueError, NotImplementedError, FileExistsError, NotADirectoryError),
+)
+"""What the standard library raises for archives that are damaged, and for those that contradict themselves."""
+
+_ENCRYPTED = 0x1
 
 
 def pyproject_of(path: Path, file: str) -> str:
@@ -44,10 +53,12 @@ def unpack_sdist(path: Path, file: str, directory: Path) -> None:
     left = _LARGEST
     with _opened(path, file) as entries:
         for entry in entries:
-            left -= entry.size
+            target = directory / os.fsdecode(entry.path.encode("utf-8", "surrogateescape"))
+            source = None if entry.content is not None else _linked(entry.link, target, directory)
+            left -= source.stat().st_size if source is not None else entry.size
             if left < 0:
                 raise IntegrityError(f"{file} unpacks to more than {_LARGEST >> 30} GiB")
-            _write(entry, directory)
+            _write(entry, target, source)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,17 +72,21 @@ class _Entry:
     link: str = ""
 
 
-def _write(entry: _Entry, directory: Path) -> None:
-    target = directory / entry.path
+def _linked(link: str, target: Path, directory: Path) -> Path | None:
+    """Return the file that a link at `target` leads to, None for one that is not there or stands outside."""
+    source = (target.parent / link).resolve()
+    inside = source.is_relative_to(directory.resolve()) and source.is_file()
+    return source if inside and not target.exists() else None
+
+
+def _write(entry: _Entry, target: Path, source: Path | None) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     if entry.content is not None:
         with target.open("xb") as stream:
             shutil.copyfileobj(entry.content, stream)
         target.chmod(0o755 if entry.executable else 0o644)
-    elif not target.exists():
-        source = (target.parent / entry.link).resolve()
-        if source.is_relative_to(directory.resolve()) and source.is_file():
-            shutil.copy(source, target)  # a copy: what is written later cannot go through it
+    elif source is not None:
+        shutil.copy(source, target)  # a copy: what is written later cannot go through it
 
 
 @contextlib.contextmanager
@@ -81,9 +96,9 @@ def _opened(path: Path, file: str) -> Iterator[Iterator[_Entry]]:
             with zipfile.ZipFile(path) as archive:
                 yield _zip_entries(archive, file)
         else:
-            with tarfile.open(path, "r:*") as tar:
+            with tarfile.open(path, "r:*", encoding="utf-8", errors="surrogateescape") as tar:
                 yield _tar_entries(tar, file)
-    except (*_DAMAGES, FileExistsError, NotADirectoryError) as error:
+    except _DAMAGES as error:
         raise IntegrityError(f"{file} is not a usable source distribution", str(error)) from error
 
 
@@ -100,6 +115,8 @@ def _tar_entries(archive: tarfile.TarFile, file: str) -> Iterator[_Entry]:
 def _zip_entries(archive: zipfile.ZipFile, file: str) -> Iterator[_Entry]:
     for member in archive.infolist():
         path = _inside(member.filename, file)
+        if member.flag_bits & _ENCRYPTED:
+            raise IntegrityError(f"{file} is not a usable source distribution", f"{member.filename!r} is encrypted")
         if path and not member.is_dir():
             with archive.open(member) as content:
                 yield _Entry(path, member.file_size, bool(member.external_attr >> 16 & 0o100), content)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import io
+import lzma
+import random
 import stat
 import tarfile
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -125,6 +129,45 @@ def test_one_cut_short(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(IntegrityError):
         unpack_sdist(path, "a-1.tar.gz", tmp_path / "out")
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress], ids=["gzip", "bzip2", "xz"])
+def test_one_whose_compression_is_damaged(tmp_path: Path, pack: Callable[[bytes], bytes]) -> None:
+    with tarfile.open(tmp_path / "tar", "w") as archive:
+        info = tarfile.TarInfo("a-1/x")
+        info.size = 300_000
+        archive.addfile(info, io.BytesIO(random.Random(1).randbytes(300_000)))
+    data = pack((tmp_path / "tar").read_bytes())
+    (tmp_path / "blob").write_bytes(data[:200_000] + b"P" * 70_000 + data[270_000:])
+    with pytest.raises(IntegrityError, match="not a usable source distribution"):
+        unpack_sdist(tmp_path / "blob", "a-1.tar.gz", tmp_path / "out")
+
+
+def test_an_encrypted_one_is_refused(tmp_path: Path) -> None:
+    path = make_zip(tmp_path / "blob", ENTRIES)
+    data = bytearray(path.read_bytes())
+    at = data.find(b"PK\x01\x02", data.find(b"PK\x01\x02") + 1)  # of the first file in the directory
+    data[at + 8] |= 1
+    path.write_bytes(data)
+    with pytest.raises(IntegrityError, match="not a usable source distribution"):
+        unpack_sdist(path, "a-1.zip", tmp_path / "out")
+
+
+def test_a_link_to_no_name_is_refused(tmp_path: Path) -> None:
+    odd = link("a-1/x", "a")
+    odd.pax_headers = {"linkpath": "a\0b"}
+    path = make_tar(tmp_path / "blob", ENTRIES, odd)
+    with pytest.raises(IntegrityError, match="not a usable source distribution"):
+        unpack_sdist(path, "a-1.tar.gz", tmp_path / "out")
+
+
+def test_copies_of_links_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("repro_env.image.sdist._LARGEST", 1 << 20)
+    links = [link(f"a-1/{number}", "large") for number in range(40)]
+    path = make_tar(tmp_path / "blob", [("a-1/large", bytes(100_000))], *links)
+    with pytest.raises(IntegrityError, match="unpacks to more than"):
+        unpack_sdist(path, "a-1.tar.gz", tmp_path / "out")
+    assert sum(file.stat().st_size for file in (tmp_path / "out").iterdir()) <= 1 << 20
 
 
 def test_a_bomb_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
