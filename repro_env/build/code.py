@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
 import os
 import posixpath
 import shutil
@@ -13,7 +14,7 @@ from pathlib import Path, PurePosixPath
 
 from repro_env.build.secret_files import Secret, secret_in
 from repro_env.edges import process
-from repro_env.edges.files import os_errors
+from repro_env.edges.files import os_errors, store_error
 from repro_env.errors import BuildError, IntegrityError, ToolError
 from repro_env.frozen import dataclass
 from repro_env.image import tar
@@ -21,6 +22,7 @@ from repro_env.image.layer import Layer, LayerWriter
 from repro_env.image.store import Store
 from repro_env.lock.model import Lock, LockedStep
 from repro_env.lock.places import IMAGE_ROOTS, NEEDS
+from repro_env.values import Digest
 
 STEP_DOCUMENT = "repro/step.json"
 """Where an image holds its step's slice of the lock."""
@@ -89,7 +91,10 @@ def files_below(directory: Path, excluded: Iterable[Path]) -> Code:
     They are those git tracks or would track, or all where there is no repository, less what is never code, what a build
     leaves behind, what looks like a secret and what is `excluded`. Errors: as `find_code`.
     """
-    listed = _list_git(directory, "--cached", "--others", "--exclude-standard")
+    try:
+        listed = _list_git(directory, "--cached", "--others", "--exclude-standard")
+    except ToolError:
+        listed = set()
     # Git lists nothing of a directory that is ignored as a whole.
     names = _present(listed, directory) if listed else set(_below(directory, directory))
     own = {name for name in names if not _is_build_output(name) and not _is_directory(directory / _local(name))}
@@ -129,10 +134,10 @@ def copy_code(files: Sequence[CodeFile], directory: Path) -> None:
     with os_errors(f"copy the step's code to {directory}"):
         directory.mkdir(parents=True)
         for file in files:
-            target = directory / file.path
+            target = directory / _local(file.path)
             target.parent.mkdir(parents=True, exist_ok=True)
             if file.link:
-                target.symlink_to(file.link)
+                target.symlink_to(_local(file.link))
             else:
                 with reading(file.path):
                     shutil.copyfile(file.source, target)
@@ -148,6 +153,12 @@ def _without_secrets(files: Sequence[CodeFile], asked: Collection[str]) -> Code:
     ]
     left_out = {secret.path for secret in secrets if secret.left_out}
     return Code(tuple(file for file in files if file.path not in left_out), tuple(secrets))
+
+
+def content_digest(file: CodeFile) -> Digest:
+    """Return the digest of a regular file's content. Errors: as `reading`."""
+    with reading(file.path), file.source.open("rb") as stream:
+        return Digest(hashlib.file_digest(stream, "sha256").hexdigest())
 
 
 @contextlib.contextmanager
@@ -214,7 +225,7 @@ def _below(path: Path, root: Path) -> Iterable[str]:
     if path.is_symlink() or not path.is_dir():
         yield _named(path.relative_to(root).as_posix())
         return
-    for directory, subdirectories, names in os.walk(path):
+    for directory, subdirectories, names in os.walk(path, onerror=_unreadable):
         here = Path(directory)
         if _ENVIRONMENT_MARK in names and here != root:
             subdirectories.clear()
@@ -225,23 +236,27 @@ def _below(path: Path, root: Path) -> Iterable[str]:
             yield _named((here / name).relative_to(root).as_posix())
 
 
+def _unreadable(error: OSError) -> None:
+    """Refuse a directory that cannot be listed: what is in it would be missing without a word."""
+    raise store_error("read the step's code", error)
+
+
 def _tracked(lock: Lock, root: Path) -> set[str]:
     """Return what git tracks below the project, less outputs and data."""
-    names = _list_git(root, "--cached", "--recurse-submodules")
-    if names is None:
+    try:
+        names = _list_git(root, "--cached", "--recurse-submodules")
+    except ToolError as error:
+        what = "a step without `code` holds what git tracks, and git lists nothing here"
         hint = 'name the step\'s files with code = ["..."], or make the project a git repository'
-        raise BuildError("a step without `code` holds what git tracks, and git lists nothing here", str(root), hint)
+        raise BuildError(what, error.why, hint) from error
     return _without(_present(names, root), (data.path for data in lock.data.values()))
 
 
-def _list_git(directory: Path, *options: str) -> set[str] | None:
-    """Return what git lists below a directory, or None where it is in no repository or there is no git."""
-    try:
-        listed = process.run(("git", "-C", directory, "ls-files", "-z", *options), timeout=_GIT_TIMEOUT, check=False)
-    except ToolError:
-        return None
+def _list_git(directory: Path, *options: str) -> set[str]:
+    """Return what git lists below a directory. Errors: `ToolError` without git or a repository that it trusts."""
+    listed = process.run(("git", "-C", directory, "ls-files", "-z", *options), timeout=_GIT_TIMEOUT)
     # A repository inside this one that it does not know ends in a slash.
-    return None if listed.status else {name for name in listed.stdout.split("\0") if name and not name.endswith("/")}
+    return {name for name in listed.stdout.split("\0") if name and not name.endswith("/")}
 
 
 def _present(names: set[str], root: Path) -> set[str]:

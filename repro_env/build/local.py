@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from repro_env.build.code import Code, copy_code, files_below, reading
+from repro_env.build.code import Code, content_digest, copy_code, files_below
 from repro_env.edges import process
 from repro_env.edges.files import os_errors
 from repro_env.edges.report import Reporter
@@ -129,8 +129,7 @@ def package_sources(directory: Path, excluded: Iterable[Path]) -> Sources:
     code = files_below(directory, excluded)
     digest = hashlib.sha256()
     for file in code.files:
-        with reading(file.path):
-            content = file.link or hashlib.sha256(file.source.read_bytes()).hexdigest()
+        content = file.link or content_digest(file).hex
         digest.update(canonical_json([file.path, content, bool(file.link), file.executable]))
     return Sources(code, Digest(digest.hexdigest()))
 

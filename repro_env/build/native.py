@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from repro_env.build.code import Code, CodeFile, code_layer, reading
+from repro_env.build.code import Code, CodeFile, code_layer, content_digest
 from repro_env.build.entry import make_entry
 from repro_env.build.gpu_code import CarriedCode, recorded_gpu_code, with_gpu_code
 from repro_env.edges.report import Reporter
@@ -166,9 +166,7 @@ def step_definition(
     """
     code = {}
     for file in files:
-        with reading(file.path):
-            content = file.link or str(Digest.of(file.source.read_bytes()))
-        code[file.path] = [content, file.executable]
+        code[file.path] = [file.link or str(content_digest(file)), file.executable]
     packages = {"packages": {name: str(digest) for name, digest in local.items()}} if local else {}
     return Digest.of(canonical_json({"step": step_document(lock, step, platform), "code": code, **packages}))
 

@@ -15,7 +15,7 @@ from repro_env.build import code as code_module
 from repro_env.build.code import Code, CodeFile, code_layer, copy_code, find_code
 from repro_env.build.images import LARGE_CODE, warn_of_code
 from repro_env.build.secret_files import secret_in
-from repro_env.errors import BuildError
+from repro_env.errors import BuildError, StoreError
 from repro_env.image.store import Store
 from repro_env.lock.model import Lock, LockedStep
 from repro_env.values import PythonVersion
@@ -108,6 +108,27 @@ class TestWhatIsCode:
     def test_a_glob_that_matches_nothing_is_an_error(self, project: Path) -> None:
         with pytest.raises(BuildError, match=r"no code at 'missing.py'"):
             find(project, "missing.py")
+
+    def test_a_directory_that_cannot_be_listed_is_an_error(
+        self, project: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        write(project, {"src/a.py": b"", "src/closed/b.py": b""})
+        scandir = os.scandir
+
+        def refusing(path: Any) -> Any:
+            if str(path).endswith("closed"):
+                raise PermissionError(13, "Permission denied", str(path))
+            return scandir(path)
+
+        monkeypatch.setattr(os, "scandir", refusing)
+        with pytest.raises(StoreError, match="cannot read the step's code") as caught:
+            find(project, "src")
+        assert caught.value.why == f"{project}/src/closed: Permission denied"
+
+    def test_why_git_lists_nothing_is_said(self, project: Path) -> None:
+        with pytest.raises(BuildError, match="git lists nothing here") as caught:
+            find(project, default=True)
+        assert "not a git repository" in caught.value.why
 
     def test_links_inside_the_project_are_kept_and_others_refused(self, project: Path) -> None:
         write(project, {"src/a.py": b""})
