@@ -126,9 +126,9 @@ class _Batch:
         with files.os_errors(f"use the store at {self._store.root}"), files.locked(lock):
             if self._store.has(one.digest, one.size):
                 self._task.advance(one.size)
-                return
-            self._download(one)
-            # Who still waits for the removed file finds the blob there and asks no more.
+            else:
+                self._download(one)
+            # Who still waits for the removed file, or has made it anew, finds the blob there and asks no more.
             lock.unlink(missing_ok=True)
 
     def _download(self, one: Wanted) -> None:

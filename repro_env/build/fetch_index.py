@@ -82,14 +82,18 @@ def _page_url(index: Index, name: str) -> str:
 
 def _json_offers(page: bytes, url: str) -> list[Offer]:
     try:
-        document: Any = json.loads(page)
-        entries = document["files"]
-        return [
-            Offer(file=str(entry["filename"]), url=urljoin(url, entry["url"]), sha256=entry["hashes"].get("sha256", ""))
-            for entry in entries
-        ]
-    except (ValueError, TypeError, KeyError, AttributeError):
+        entries: Any = json.loads(page)["files"]
+        return [offer for entry in entries if (offer := _json_offer(entry, url))]
+    except (ValueError, TypeError, KeyError, RecursionError):
         return []
+
+
+def _json_offer(entry: Any, url: str) -> Offer | None:
+    try:
+        sha256 = str(entry["hashes"].get("sha256", ""))
+        return Offer(file=str(entry["filename"]), url=urljoin(url, entry["url"]), sha256=sha256)
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return None
 
 
 def _html_offers(page: bytes, url: str) -> Iterator[Offer]:

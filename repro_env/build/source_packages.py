@@ -112,6 +112,7 @@ class SourceBuilds:
         return built
 
     def _run(self, package: SourcePackage, image: Image, root: Path) -> BuiltWheel:
+        self.store.check(package.sha256, package.file)  # nothing in an archive tells damage for certain
         sdist = self.store.blob(package.sha256)
         with os_errors(f"build {package.name}"), tempfile.TemporaryDirectory(prefix="repro-build-") as name:
             directory = Path(name).resolve()
@@ -153,11 +154,11 @@ def _backend(pyproject: str) -> dict[str, str]:
     except DocumentError:
         system = None
     table: dict[str, Any] = system if isinstance(system, dict) else {}
-    paths = table.get("backend-path") or ()
+    paths = table.get("backend-path")
     return {
         "HOME": "/tmp",  # noqa: S108 - the sandbox's own
         "REPRO_BUILD_BACKEND": str(table.get("build-backend") or _LEGACY),
-        "REPRO_BUILD_PATH": ":".join(map(str, paths)),
+        "REPRO_BUILD_PATH": ":".join(map(str, paths if isinstance(paths, list) else ())),
     }
 
 

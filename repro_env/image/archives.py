@@ -33,7 +33,7 @@ def write_layout(directory: Path, store: Store, images: Mapping[str, Digest]) ->
         for digest in _closure(store, images.values()):
             _copy(store, digest, blobs / digest.hex)
     before = _listed(directory / "index.json")
-    kept = [entry for entry in before if (entry.get("annotations") or {}).get(_NAME) not in images]
+    kept = [entry for entry in before if _name_of(entry) not in images]
     files.write_atomically(directory / "oci-layout", OCI_LAYOUT)
     files.write_atomically(directory / "index.json", canonical_json(_index([*kept, *_entries(store, images)])))
 
@@ -57,8 +57,14 @@ def oci_archive(
 
 
 def _index(entries: list[dict[str, Any]]) -> dict[str, Any]:
-    ordered = sorted(entries, key=lambda entry: ((entry.get("annotations") or {}).get(_NAME, ""), entry["digest"]))
+    ordered = sorted(entries, key=lambda entry: (_name_of(entry), entry["digest"]))
     return {"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": ordered}
+
+
+def _name_of(entry: Mapping[str, Any]) -> str:
+    """Return what an index calls a manifest, empty where it has no name."""
+    name: str = (entry.get("annotations") or {}).get(_NAME, "")
+    return name
 
 
 def _entries(store: Store, images: Mapping[str, Digest]) -> list[dict[str, Any]]:
@@ -104,6 +110,10 @@ def _listed(path: Path) -> list[dict[str, Any]]:
         return []
     try:
         entries: list[dict[str, Any]] = json.loads(path.read_bytes())["manifests"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StoreError(f"cannot add to the OCI layout at {path.parent}", f"{path.name}: {error}") from error
+        usable = all(isinstance(entry["digest"], str) and isinstance(_name_of(entry), str) for entry in entries)
+        why = "" if usable else "a manifest in it has no digest or no name that is text"
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        usable, why = False, f"{type(error).__name__}: {error}"
+    if not usable:
+        raise StoreError(f"cannot add to the OCI layout at {path.parent}", f"{path.name}: {why}")
     return entries

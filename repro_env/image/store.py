@@ -241,13 +241,6 @@ class Store:
                             files.remove_tree(path)
 
 
-def _holds(path: Path, data: bytes) -> bool:
-    try:
-        return path.read_bytes() == data
-    except FileNotFoundError:
-        return False
-
-
 def _seal(text: bytes) -> bytes:
     return b'{"sha256":"%s","document":' % hashlib.sha256(text).hexdigest().encode()
 

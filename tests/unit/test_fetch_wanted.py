@@ -161,7 +161,15 @@ class TestLocate:
 
 @pytest.mark.parametrize(
     "text",
-    ["{", "{}", '{"files": 3}', '{"files": [3]}', '{"files": [{"filename": "a"}]}', '{"files": [{"hashes": 1}]}'],
+    [
+        "{",
+        '{"files": ' + "[" * 99_999,
+        "{}",
+        '{"files": 3}',
+        '{"files": [3]}',
+        '{"files": [{"filename": "a"}]}',
+        '{"files": [{"hashes": 1}]}',
+    ],
 )
 def test_a_damaged_page_offers_nothing(text: str) -> None:
     assert offers(text.encode(), "https://h/") == []
@@ -175,3 +183,10 @@ def test_damaged_html_offers_nothing_usable(text: bytes) -> None:
 def test_a_base_element_is_obeyed() -> None:
     text = b'<base href="https://cdn/x/"><a href="y.whl#sha256=00">y</a>'
     assert offers(text, "https://h/") == [Offer(file="y.whl", url="https://cdn/x/y.whl", sha256="00")]
+
+
+def test_one_damaged_entry_hides_no_other() -> None:
+    good = {"filename": "y.whl", "url": "y.whl", "hashes": {"sha256": "00"}}
+    bad = [3, {"filename": "x.whl"}, {**good, "hashes": None}, {**good, "url": "http://[::1"}]
+    text = json.dumps({"files": [*bad, good]}).encode()
+    assert offers(text, "https://h/") == [Offer(file="y.whl", url="https://h/y.whl", sha256="00")]

@@ -6,7 +6,6 @@ Source: Debian Policy, chapters 5 ("Control files") and 7 ("Declaring relationsh
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
 from repro_env.frozen import dataclass
 from repro_env.image.debian.version import satisfies, version_key
@@ -36,6 +35,7 @@ class Relation:
 Group = tuple[Relation, ...]
 """Alternatives: any one of them will do, and an earlier one is preferred."""
 
+_LINE_END = re.compile(r"\r?\n")
 _RELATION = re.compile(
     r"""\s*(?P<name>[A-Za-z0-9][A-Za-z0-9+.-]*)
         (?::(?P<qualifier>[a-z0-9-]+))?
@@ -53,7 +53,8 @@ def parse_stanza(text: str) -> dict[str, str]:
     """
     fields: dict[str, str] = {}
     name = ""
-    for line in text.splitlines():
+    # `splitlines` would cut at other signs, too, such as a form feed in a description.
+    for line in _LINE_END.split(text.strip("\r\n")) if text else ():
         if line[:1] in {" ", "\t"} and name:
             fields[name] += "\n" + line[1:]
             continue
@@ -63,13 +64,6 @@ def parse_stanza(text: str) -> dict[str, str]:
         name = before.lower()
         fields[name] = value.strip()
     return fields
-
-
-def parse_stanzas(text: str) -> Iterator[dict[str, str]]:
-    """Yield the stanzas of a control file, which blank lines keep apart. Errors: `ValueError`."""
-    for block in re.split(r"\n(?:[ \t]*\n)+", text.strip("\n")):
-        if block.strip():
-            yield parse_stanza(block)
 
 
 def parse_relations(text: str, architecture: str) -> tuple[Group, ...]:

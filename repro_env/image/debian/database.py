@@ -45,7 +45,7 @@ def _write_info(tree: Tree, deb: Deb) -> None:
 
 def _stanza(tree: Tree, deb: Deb) -> str:
     """Return a package's paragraph of the status file: what its control file says, as installed."""
-    lines = deb.control["control"].decode().strip("\n").splitlines()
+    lines = deb.control["control"].decode().strip("\n").split("\n")
     lines.insert(1, "Status: install ok installed")
     conffiles = list(_conffiles(tree, deb))
     place = next((at for at, line in enumerate(lines) if line.startswith("Description:")), len(lines))
@@ -53,7 +53,7 @@ def _stanza(tree: Tree, deb: Deb) -> str:
 
 
 def _conffiles(tree: Tree, deb: Deb) -> Iterator[str]:
-    for line in deb.control.get("conffiles", b"").decode().splitlines():
+    for line in deb.control.get("conffiles", b"").decode(errors="replace").splitlines():
         path = line.split()[-1] if line.split() else ""
         node = tree.find(path.lstrip("/")) if path else None
         if node is not None and node.kind == "file":
