@@ -15,8 +15,8 @@ from pathlib import Path
 
 from repro_env.build.images import Order, build_images
 from repro_env.cli.building_sources import with_sources_built
-from repro_env.cli.main import show_error
 from repro_env.cli.project import open_workspace, read_lock, store_root
+from repro_env.cli.start import show_error
 from repro_env.edges.report import Silent
 from repro_env.errors import ReproError
 from repro_env.image.store import Store
