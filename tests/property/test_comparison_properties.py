@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import random
@@ -130,3 +131,75 @@ def test_rows_in_any_order_are_equal(rows: list[tuple[Any, ...]], seed: int) -> 
 
         assert held("parquet: order=any").equal
         assert held("parquet").equal == (rows == other)
+
+
+WAYS = {
+    "a.npy": "numeric",
+    "a.npz": "numeric",
+    "a.safetensors": "numeric",
+    "a.csv": "numeric",
+    "a.json": "json",
+    "a.parquet": "parquet",
+    "any.parquet": "parquet: order=any",
+    "a.png": "image: ssim>=0.9",
+    "a.jpg": "image: ssim>=0.9",
+    "a.tif": "image: ssim>=0.9",
+    "a.gif": "image: ssim>=0.9",
+    "a.webp": "image: ssim>=0.9",
+    "a.bmp": "image: ssim>=0.9",
+}
+"""A file of each kind that some comparison reads, and that comparison."""
+
+
+@functools.cache
+def whole(name: str) -> bytes:
+    """Return such a file as it is meant to be."""
+    values = np.arange(300, dtype=np.float32).reshape(20, 15)
+    with tempfile.TemporaryDirectory() as place:
+        path = Path(place) / name
+        match path.suffix:
+            case ".npy":
+                np.save(path, values)
+            case ".npz":
+                np.savez_compressed(path, a=values, b=np.arange(3))
+            case ".safetensors":
+                header = json.dumps({"w": {"dtype": "F32", "shape": [20, 15], "data_offsets": [0, 1200]}}).encode()
+                path.write_bytes(len(header).to_bytes(8, "little") + header + values.tobytes())
+            case ".csv":
+                np.savetxt(path, values, delimiter=",")
+            case ".json":
+                path.write_text(json.dumps({"a": values.tolist(), "b": {"c": "text"}}))
+            case ".parquet":
+                arrow = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+                parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
+                table = {"x": values[0], "name": [f"n{number}" for number in range(15)]}
+                table |= {} if "order" in WAYS[name] else {"list": [[1.0]] * 15}  # which have no order
+                parquet.write_table(arrow.table(table), path)
+            case _:
+                pillow = pytest.importorskip("PIL.Image", reason="Pillow is not installed")
+                pillow.fromarray(values.astype(np.uint8)).convert("RGB").save(path)
+        return path.read_bytes()
+
+
+@pytest.mark.parametrize("name", WAYS)
+@settings(max_examples=80, deadline=None)
+@given(
+    changes=st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 255)), max_size=6),
+    length=st.none() | st.integers(0, 10**6),
+)
+def test_what_is_damaged_is_a_difference_and_no_failure(
+    name: str, changes: list[tuple[int, int]], length: int | None
+) -> None:
+    good = whole(name)
+    bad = bytearray(good[: None if length is None else length % (len(good) + 1)])
+    for offset, byte in changes:
+        if bad:
+            bad[offset % len(bad)] = byte
+    with tempfile.TemporaryDirectory() as directory:
+        places = [Path(directory) / side / name for side in ("then", "now")]
+        for place, content in zip(places, (good, bytes(bad)), strict=True):
+            place.parent.mkdir()
+            place.write_bytes(content)
+        verdict = compare(places[0], places[1], Comparison.parse(WAYS[name]), run_command=no_command)
+    assert verdict.equal or str(verdict)
+    assert verdict.equal or bytes(bad) != good

@@ -152,6 +152,10 @@ class TestNumeric:
         assert "9007199254740992 then, 9007199254740993 now (1 absolutely" in str(verdict)
         assert arrays(sides, then, then + 1, "numeric: atol=1").equal
 
+    def test_a_truth_value_has_no_tolerance(self, sides: tuple[Path, Path]) -> None:
+        verdict = arrays(sides, np.array([True, False]), np.array([True, True]), "numeric: atol=1")
+        assert str(verdict) == "value [1]: False then, True now; 1 of 2 values differ"
+
     def test_text_times_and_records(self, sides: tuple[Path, Path]) -> None:
         assert "'b' then, 'c' now" in str(arrays(sides, np.array(["a", "b"]), np.array(["a", "c"])))
         never = np.array(["NaT", "2026-01-01"], "M8[s]")
@@ -212,6 +216,10 @@ class TestNumeric:
         (sides[1] / "t.csv").write_text("name,price\na,1\n")
         assert str(held(sides, "t.csv", "numeric")) == "row 3: is missing"
         (sides[1] / "t.csv").write_text("name,price\na,1\nc,2.5\n")
+        for then, now in (("2024_01", "202401"), ("9" * 5000, "8" * 5000), ("1e400", "2e400")):
+            (sides[0] / "ids.csv").write_text(f"id\n{then}\n")
+            (sides[1] / "ids.csv").write_text(f"id\n{now}\n")
+            assert not held(sides, "ids.csv", "numeric: rtol=0.1").equal, "only Python calls them equal numbers"
         (sides[0] / "long.csv").write_text("x" * 200_000)
         (sides[1] / "long.csv").write_text("x" * 200_000)
         assert held(sides, "long.csv", "numeric").equal
@@ -270,6 +278,11 @@ class TestJson:
         (sides[0] / "m.jsonl").write_text('{"a": 1}\n{"a": 2}\n')
         (sides[1] / "m.jsonl").write_text('{"a": 1}\n\n{"a": 3}\n')
         assert str(held(sides, "m.jsonl", "json")).startswith("line 2, a: 2 then, 3 now")
+
+    def test_what_is_nested_too_deep_is_a_difference(self, sides: tuple[Path, Path]) -> None:
+        for side, end in zip(sides, "12", strict=True):
+            (side / "deep.json").write_text("[" * 990 + end + "]" * 990)
+        assert not held(sides, "deep.json", "json").equal
 
 
 class TestParquet:

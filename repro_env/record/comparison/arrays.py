@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import tokenize
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from repro_env.config.comparison import Comparison
 from repro_env.edges.files import os_errors
-from repro_env.record.comparison.base import UnreadableError, Verdict, optional
+from repro_env.record.comparison.base import UnreadableError, Verdict, optional, reading
 from repro_env.record.comparison.tally import Tally
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ Load = Callable[[], "Array"]
 _PIECE = 1 << 20  # values
 _MAPPED = 64 << 20  # bytes; a file above this is not read into memory as a whole
 _HEADER_LIMIT = 100 << 20  # of safetensors, in bytes
+_ERRORS = (tokenize.TokenError, zipfile.BadZipFile)  # of what numpy reads files with
 
 # Source: https://github.com/huggingface/safetensors, "Format". What numpy has no type for is compared bit by bit.
 _SAFETENSORS = {"BF16": "bfloat16", "BOOL": "?", "F8_E4M3": "S1", "F8_E5M2": "S1", "F8_E8M0": "S1"}
@@ -55,9 +57,9 @@ class Arrays:
                 if name not in after or name not in before:
                     tally.tell(f"array {name}", "is missing" if name in before else "is new")
                     continue
-                with _reading(then):
+                with reading(then, *_ERRORS):
                     first = before[name]()
-                with _reading(now):
+                with reading(now, *_ERRORS):
                     second = after[name]()
                 compare_arrays(tally, name, first, second)
         return tally.verdict()
@@ -101,29 +103,19 @@ def _opened(path: Path) -> Iterator[Mapping[str, Load]]:
     np = optional("numpy", "comparing numbers")
     suffix = path.suffix.lower()
     if suffix == ".safetensors":
-        with _reading(path):
+        with reading(path, *_ERRORS):
             tensors = _safetensors(np, path)
         yield tensors
     elif suffix == ".npy":
         mode = "r" if path.stat().st_size > _MAPPED else None
         yield {"": lambda: np.load(path, mmap_mode=mode, allow_pickle=False)}
     else:
-        with _reading(path):
-            archive = np.load(path, allow_pickle=False)
+        with os_errors(f"read {path}"), path.open("rb") as stream:  # which numpy leaves open where it is no archive
+            with reading(path, *_ERRORS):
+                archive = np.load(stream, allow_pickle=False)
             if not hasattr(archive, "files"):
                 raise UnreadableError(path, "it is no .npz archive")
-        with archive:
             yield {name: lambda name=name: archive[name] for name in archive.files}  # type: ignore[misc]
-
-
-@contextlib.contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    """Errors: `UnreadableError` for what numpy does not read, `StoreError`."""
-    try:
-        with os_errors(f"read {path}"):
-            yield
-    except (ValueError, EOFError, KeyError, TypeError, zipfile.BadZipFile) as error:
-        raise UnreadableError(path, str(error).splitlines()[0] if str(error) else "it ends too soon") from error
 
 
 def _safetensors(np: Any, path: Path) -> dict[str, Load]:
@@ -132,6 +124,8 @@ def _safetensors(np: Any, path: Path) -> dict[str, Load]:
         if length > min(_HEADER_LIMIT, path.stat().st_size):
             raise ValueError("its header is longer than the file")
         header = json.loads(stream.read(length))
+    if not isinstance(header, dict):
+        raise TypeError("its header is no table of tensors")
     header.pop("__metadata__", None)
     return {name: _tensor(np, path, 8 + length, entry) for name, entry in header.items()}
 

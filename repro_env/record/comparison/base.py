@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import importlib
+import struct
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Protocol
 
+from repro_env.edges.files import os_errors
 from repro_env.errors import ReproError
 from repro_env.frozen import dataclass
 
@@ -50,6 +56,35 @@ class UnreadableError(Exception):
         super().__init__(why)
         self.path = path
         self.why = why
+
+
+_DAMAGE = (
+    *(ValueError, LookupError, TypeError, ArithmeticError, RuntimeError, EOFError, MemoryError, SyntaxError),
+    *(struct.error, zlib.error),
+)
+"""What libraries raise for a file that is damaged, encrypted, or says that it holds petabytes."""
+
+
+@contextlib.contextmanager
+def reading(path: Path, *more: type[Exception]) -> Iterator[None]:
+    """Tell what a library raises for a file that it cannot read, `more` being its own errors, as `UnreadableError`.
+
+    Errors: that, and `StoreError` for what the system refuses.
+    """
+    damage: tuple[type[Exception], ...] = (*_DAMAGE, *more)
+    with os_errors(f"read {path}"):
+        try:
+            yield
+        except OSError as error:
+            if error.errno not in {None, errno.EINVAL}:  # a library's own, and a place before the file's beginning
+                raise
+            raise UnreadableError(path, _said(error)) from error
+        except damage as error:
+            raise UnreadableError(path, _said(error)) from error
+
+
+def _said(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), "") or "it ends too soon"
 
 
 class ComparisonError(ReproError):

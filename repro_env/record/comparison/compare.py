@@ -85,6 +85,8 @@ def _compare_file(chosen: Comparator, then: Path, now: Path) -> Verdict:
     except UnreadableError as error:
         side = "then" if error.path == then else "now"
         return Verdict(equal=False, difference=f"what was made {side} cannot be read: {error.why}")
+    except RecursionError:
+        return Verdict(equal=False, difference="what was made is nested too deep to be compared")
 
 
 def _by_command(comparison: Comparison, then: Path, now: Path, run_command: RunCommand) -> Verdict:

@@ -6,6 +6,7 @@ import contextlib
 import csv
 import functools
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import ClassVar
@@ -84,15 +85,21 @@ def _values(then: str, now: str) -> tuple[object, object]:
 
 
 def _number(text: str) -> int | float:
+    """Return a number. Errors: `ValueError` for what only Python reads as one, and for what no float can hold."""
+    if "_" in text:
+        raise ValueError("an underscore makes it a name")
     try:
         return int(text)
     except ValueError:
-        return float(text)
+        found = float(text)
+    if math.isinf(found) and "inf" not in text.lower():
+        raise ValueError("beyond any float, where all numbers would be alike")
+    return found
 
 
 def _is_number(text: str) -> bool:
     try:
-        float(text)
+        _number(text)
     except ValueError:
         return False
     return True

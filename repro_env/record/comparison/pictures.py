@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from repro_env.config.comparison import Comparison
-from repro_env.edges.files import os_errors
-from repro_env.record.comparison.base import UnreadableError, Verdict, optional
+from repro_env.record.comparison.base import Verdict, optional, reading
 
 if TYPE_CHECKING:
     import numpy as np
@@ -108,15 +108,8 @@ def _frames(path: Path) -> Iterator[tuple[Array, float]]:
 
 @contextlib.contextmanager
 def _reading(path: Path, pillow: Any) -> Iterator[None]:
-    with os_errors(f"read {path}"):
-        try:
-            yield
-        except OSError as error:
-            if error.errno is not None:
-                raise
-            raise UnreadableError(path, str(error)) from error
-        except (pillow.DecompressionBombError, SyntaxError, ValueError) as error:
-            raise UnreadableError(path, str(error)) from error
+    with warnings.catch_warnings(action="ignore"), reading(path, pillow.DecompressionBombError):
+        yield
 
 
 def _size(pixels: Array) -> str:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
 from repro_env.config.comparison import Comparison
-from repro_env.edges.files import os_errors
-from repro_env.record.comparison.base import ComparisonError, UnreadableError, Verdict, optional
+from repro_env.record.comparison.base import ComparisonError, UnreadableError, Verdict, optional, reading
 from repro_env.record.comparison.documents import compare_values
 from repro_env.record.comparison.tally import Tally
 
@@ -50,21 +50,20 @@ class Tables:
         with file:
             yield file
 
-    @contextlib.contextmanager
-    def _reading(self, path: Path) -> Iterator[None]:
-        try:
-            with os_errors(f"read {path}"):
-                yield
-        except self._arrow.ArrowException as error:
-            raise UnreadableError(path, str(error).splitlines()[0]) from error
+    def _reading(self, path: Path) -> contextlib.AbstractContextManager[None]:
+        return reading(path, self._arrow.ArrowException)
 
     def _compare_rows(self, tally: Tally, then: tuple[Path, Any], now: tuple[Path, Any]) -> None:
         names = then[1].schema_arrow.names
         start = 0
-        for before, after in zip(self._pieces(*then), self._pieces(*now), strict=True):
+        for before, after in itertools.zip_longest(self._pieces(*then), self._pieces(*now)):
+            rows = before.num_rows if before else 0, after.num_rows if after else 0
+            if rows[0] != rows[1]:
+                raise UnreadableError(then[0] if rows[0] < rows[1] else now[0], "it ends before all of its rows")
             for index, name in enumerate(names):
-                self._compare_column(tally, name, start, before.column(index), after.column(index))
-            start += before.num_rows
+                columns = (then[0], before.column(index)), (now[0], after.column(index))
+                self._compare_column(tally, name, start, *columns)
+            start += rows[0]
 
     def _pieces(self, path: Path, file: Any) -> Iterator[Any]:
         """Yield a file's rows in tables of one size, wherever its row groups end."""
@@ -105,7 +104,10 @@ class Tables:
     def _compute(self) -> Any:
         return optional("pyarrow.compute", "comparing Parquet files")
 
-    def _compare_column(self, tally: Tally, name: str, start: int, then: Any, now: Any) -> None:
+    def _compare_column(
+        self, tally: Tally, name: str, start: int, before: tuple[Path, Any], after: tuple[Path, Any]
+    ) -> None:
+        then, now = before[1], after[1]
         if then.equals(now):
             tally.same(len(then))
             return
@@ -114,8 +116,13 @@ class Tables:
             rows = lambda index: _row(name, start + index)  # noqa: E731 - a name for the one argument
             tally.array(then.to_numpy(), now.to_numpy(), rows)
             return
-        for index, (one, other) in enumerate(zip(then.to_pylist(), now.to_pylist(), strict=True)):
+        for index, (one, other) in enumerate(zip(self._listed(*before), self._listed(*after), strict=True)):
             compare_values(tally, one, other, place=_row(name, start + index))
+
+    def _listed(self, path: Path, column: Any) -> list[Any]:
+        with self._reading(path):  # what says that it is text may be none
+            found: list[Any] = column.to_pylist()
+        return found
 
 
 def _row(column: str, index: int) -> str:

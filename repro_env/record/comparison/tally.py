@@ -74,7 +74,7 @@ class Tally:
         """Compare two arrays of one dimension, length and type; `where` names the place of an index."""
         np = optional("numpy", "comparing numbers")
         self._values += len(then)
-        if then.dtype.kind not in "biufc":
+        if then.dtype.kind not in "iufc":
             self._others(then, now, where)
             return
         different = then != now
@@ -97,7 +97,7 @@ class Tally:
             self.tell(where(int(places[index])), f"{pair} ({distance})")
 
     def _others(self, then: Array, now: Array, where: Callable[[int], str]) -> None:
-        """Compare what is no number: text, bytes, times."""
+        """Compare what is no number: truth values, text, bytes, times."""
         np = optional("numpy", "comparing numbers")
         different = then != now
         if then.dtype.kind in "mM":
@@ -157,7 +157,7 @@ def _apart(then: Any, now: Any) -> tuple[float, float]:
 
 def _distances(np: Any, then: Array, now: Array) -> tuple[Array, Array]:
     """Return |then - now| and |then|, exact before they become floating point."""
-    if then.dtype.kind in "biu":
+    if then.dtype.kind in "iu":
         high, low = np.maximum(then, now), np.minimum(then, now)
         # Modulo 2**64 the difference of two integers of 64 bits is exact, whatever their signs.
         exact = high.astype(np.uint64) - low.astype(np.uint64)
