@@ -19,7 +19,7 @@ from repro_env.frozen import dataclass
 from repro_env.lock.model import Lock, LockedStep
 from repro_env.record.model import RecordedInput, RecordedOutput, RunRecord
 from repro_env.record.restore import RestoreError
-from repro_env.record.runs import Runs, record_digest
+from repro_env.record.runs import Runs, record_digest, runs_directory
 from repro_env.record.statement import manifest_name
 from repro_env.run.plan import Input
 from repro_env.values import Digest
@@ -77,7 +77,7 @@ class Shelf:
 
     def run_directory(self, run: str) -> Path:
         """Return where a run of this project keeps what belongs to it."""
-        return self.home / ".repro" / "runs" / run
+        return runs_directory(self.home) / run
 
     def output_of(self, output: RecordedOutput) -> Path | None:
         """Return where an output still stands as a run left it, or None."""

@@ -24,7 +24,7 @@ from repro_env.record.runs import Run, read_record
 _HEAD = "run"
 _FILES = ("record.json", "record.json.dsse", "repro.lock", "code.diff")
 _MEMBER = re.compile(
-    r"runs/(?P<run>[A-Za-z0-9-]+)/(record\.json(\.dsse)?|repro\.lock|code\.diff|manifests/[A-Za-z0-9_-]+\.manifest)\Z"
+    r"runs/[A-Za-z0-9_-]+/(record\.json(\.dsse)?|repro\.lock|code\.diff|manifests/[A-Za-z0-9_-]+\.manifest)\Z"
 )
 
 
@@ -64,11 +64,15 @@ def open_bundle(file: Path, directory: Path) -> tuple[Run, ...]:
 
 
 def is_bundle(place: str) -> bool:
-    """Whether a text names a bundle rather than a record. Errors: `UsageError` for a file that is not there."""
+    """Whether a text names a bundle rather than a record.
+
+    Errors: `UsageError` for a bundle that is not there, `StoreError`.
+    """
     path = Path(place)
     if path.suffix == ".tar" and not path.is_file():
         raise UsageError(f"there is no bundle at {place}")
-    return path.is_file() and tarfile.is_tarfile(path)
+    with os_errors(f"read {path}"):
+        return path.is_file() and tarfile.is_tarfile(path)
 
 
 def _kept(run: Run) -> Iterator[tuple[str, Path]]:

@@ -15,7 +15,7 @@ from repro_env.edges import process
 from repro_env.edges.files import os_errors
 from repro_env.errors import ToolError
 from repro_env.frozen import dataclass
-from repro_env.record.git import DIFF, Run
+from repro_env.record.git import DIFF, Run, is_commit
 from repro_env.record.model import GitState
 from repro_env.values import Digest
 
@@ -71,7 +71,7 @@ def _same(before: GitState, after: GitState) -> bool:
 
 
 class _UnknownError(Exception):
-    """What was not committed is not there any more, or not what it was."""
+    """A commit is none, or what was not committed is not there any more, or not what it was."""
 
 
 class _Trees:
@@ -89,6 +89,8 @@ class _Trees:
 
     def tree(self, code: RecordedCode) -> str:
         """Return the tree of a project's directory as a run had it. Errors: `ToolError`, `_UnknownError`."""
+        if not is_commit(code.git.commit):
+            raise _UnknownError
         index = self._directory / "index"
         index.unlink(missing_ok=True)
         self._git("read-tree", f"{code.git.commit}^{{commit}}")

@@ -47,6 +47,7 @@ _DETACHED = "(detached)"
 _ORDINARY, _UNMERGED = 8, 10  # the fields before the path
 _SETTINGS = r"^(remote\..*\.url|branch\..*\.remote|core\.(autocrlf|eol|attributesfile))$"
 _PROTOCOL = re.compile(r"[A-Za-z0-9+.-]+::")  # of a remote helper, whose address may be a whole command line
+_COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?\Z")  # SHA-1, or SHA-256
 _UNREADABLE = "\N{REPLACEMENT CHARACTER}"
 
 
@@ -165,6 +166,11 @@ def _remote(found: Mapping[str, str], branch: str) -> str:
     """Return the address that the branch, or else `origin`, is fetched from."""
     name = found.get(f"branch.{branch}.remote", "origin")
     return clean_remote(found.get(f"remote.{name}.url", ""))
+
+
+def is_commit(text: str) -> bool:
+    """Whether a text is a commit's full name, as a record of elsewhere may say that it is: nothing else goes to git."""
+    return _COMMIT.match(text) is not None
 
 
 def clean_remote(address: str) -> str:

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 
 from repro_env.frozen import dataclass
 from repro_env.record.model import RecordedInput, RunRecord
-from repro_env.values import Digest
 
 MISSING = "missing"
 """How a run is marked that an input names and whose record is not among the project's."""
@@ -35,14 +34,6 @@ class Lineage:
     def maker(self, run: str, used: RecordedInput) -> RunRecord | None:
         """Return the run that made an input of `run`; None for data, and for what is missing or cyclic."""
         return None if used.run is None or (run, used.name) in self.cyclic else self.runs.get(used.run)
-
-    def data(self) -> Mapping[tuple[str, Digest], RecordedInput]:
-        """Return the raw data of all runs: what no run made, by name and digest, in the order it is first used."""
-        used = (one for record in self.runs.values() for one in record.inputs if one.run is None)
-        found: dict[tuple[str, Digest], RecordedInput] = {}
-        for one in used:
-            found.setdefault((one.name, one.digest), one)
-        return found
 
 
 def lineage(run: RunRecord, records: Iterable[RunRecord]) -> Lineage:

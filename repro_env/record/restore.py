@@ -5,14 +5,13 @@ The repository it comes from is read and not touched: no checkout of it, no bran
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from repro_env.edges.files import os_errors
 from repro_env.errors import ReproError, ToolError
-from repro_env.record.git import PLAIN, clean_remote
+from repro_env.record.git import PLAIN, clean_remote, is_commit
 from repro_env.record.model import GitState
 from repro_env.values import Digest
 
@@ -24,10 +23,6 @@ _AS_IT_IS = ("--whitespace=nowarn", "--no-ignore-whitespace")
 
 _LOCAL = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR", "GIT_PREFIX")
 """Variables by which git tells a hook's children which repository they are in; here another one is meant."""
-
-
-_COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?\Z")  # SHA-1, or SHA-256
-"""A record may come from elsewhere: what it says goes to git as what it has to be, or not at all."""
 
 
 class RestoreError(ReproError):
@@ -60,7 +55,7 @@ def restore_code(
     `into` is a directory that does not exist; `diff` is the file that holds what was not committed. Errors:
     `RestoreError` that names what is missing, `ToolError`.
     """
-    if not _COMMIT.match(git.commit) or _leaves(git.prefix):
+    if not is_commit(git.commit) or _leaves(git.prefix):
         raise RestoreError("the run's record names no commit of a project", f"{git.commit!r} {git.prefix!r}")
     clone = _Clone(into, run, environ)
     clone.make(repository, git.commit)
@@ -80,6 +75,8 @@ def repository_of(project: Path, *, run: Run, environ: Mapping[str, str]) -> str
 
 def has_commit(repository: str, commit: str, *, run: Run, environ: Mapping[str, str]) -> bool:
     """Whether a repository on this machine has a commit."""
+    if not is_commit(commit):
+        return False
     words = ("git", "-C", repository, "rev-parse", "--quiet", "--verify", f"{commit}^{{commit}}")
     return bool(_asked(words, run, environ))
 

@@ -69,14 +69,6 @@ class Runs:
         done = (record for record in self.own if record.step == step and record.status == "succeeded")
         return next(done, None)
 
-    def maker(self, step: str, output: str, digest: Digest) -> str | None:
-        """Return the id of the newest run of `step` that left `output` with this digest."""
-        for record in self.records:
-            made = {(item.name, item.digest) for item in record.outputs}
-            if record.step == step and record.status == "succeeded" and (output, digest) in made:
-                return record.id
-        return None
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
@@ -91,6 +83,11 @@ class Run:
         place = self.directory.resolve()
         kept = place.parent.name == "runs" and place.parents[1].name == ".repro"
         return place.parents[2] if kept else None
+
+
+def runs_directory(project: Path) -> Path:
+    """Return where a project keeps its runs, each in a directory that is called by its id."""
+    return project / ".repro" / "runs"
 
 
 def new_run_id(step: str, now: datetime, random: Callable[[int], str]) -> str:
@@ -176,16 +173,26 @@ def read_record(path: Path) -> RunRecord:
     Errors: `OSError`, and `ValueError` for what is no record.
     """
     file = path / RECORD if path.is_dir() else path
-    record = from_statement(json.loads(file.read_bytes()))
-    if record.status == "started" and not _lives(file.parent):
-        return replace(record, status="interrupted", kept=_kept(file.parent))
-    return record
+    record = _parsed(file)
+    if record.status != "started" or _lives(file.parent):
+        return record
+    record = _parsed(file)  # it may have come to its end between the two looks
+    if record.status != "started":
+        return record
+    return replace(record, status="interrupted", kept=_kept(file.parent))
+
+
+def _parsed(file: Path) -> RunRecord:
+    try:
+        return from_statement(json.loads(file.read_bytes()))
+    except RecursionError as error:
+        raise ValueError("it is nested too deep") from error
 
 
 def record_digest(project: Path, run: str) -> Digest | None:
     """Return the digest of a run's record as it stands, or None where it cannot be read."""
     try:
-        return Digest.of((project / ".repro" / "runs" / run / RECORD).read_bytes())
+        return Digest.of((runs_directory(project) / run / RECORD).read_bytes())
     except OSError:
         return None
 
@@ -195,7 +202,7 @@ def list_runs(project: Path, steps: Collection[str] | None = None) -> Runs:
 
     Errors: `StoreError` when they cannot be listed.
     """
-    root = project / ".repro" / "runs"
+    root = runs_directory(project)
     with os_errors(f"list {root}"):
         found = os.listdir(root) if root.is_dir() else []  # thousands of names, of which few become paths
         wanted = [root / name for name in found if steps is None or _step_of(name) in steps]
@@ -255,7 +262,7 @@ def find_run(project: Path, text: str) -> Run:
         chosen = _only(text, [*records, *(damaged.directory.name for damaged in runs.damaged)])
     if chosen not in records:
         raise _unreadable(next(damaged for damaged in runs.damaged if damaged.directory.name == chosen))
-    return Run(directory=project / ".repro" / "runs" / chosen, record=records[chosen])
+    return Run(directory=runs_directory(project) / chosen, record=records[chosen])
 
 
 def _at(path: Path) -> Run:

@@ -17,6 +17,7 @@ from repro_env.errors import IntegrityError, ToolError, UsageError
 from repro_env.frozen import dataclass
 from repro_env.record.model import RunRecord
 from repro_env.record.runs import RECORD
+from repro_env.record.statement import manifest_name
 from repro_env.values import Digest
 
 ENVELOPE = f"{RECORD}.dsse"
@@ -42,7 +43,8 @@ def sign_record(directory: Path, key: Path, password: str = "") -> None:
     signing = _library()
     with os_errors(f"read {key}"):
         pem = key.read_bytes()
-    payload = (directory / RECORD).read_bytes()
+    with os_errors(f"read {directory / RECORD}"):
+        payload = (directory / RECORD).read_bytes()
     try:
         private = signing.load_private(pem, password.encode() or None)
         signer = signing.signer(private)
@@ -104,6 +106,7 @@ def _wrong_files(directory: Path, record: RunRecord) -> Iterator[str]:
         "repro.lock": record.lock,
         "code.diff": record.git.diff if record.git else None,
         "output.log": record.log.digest if record.log else None,
+        **{manifest_name(made): made.digest for made in record.outputs if made.kind == "directory"},
     }
     for name, digest in expected.items():
         if digest is None:

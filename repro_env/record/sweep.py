@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from repro_env.edges.files import remove_tree
-from repro_env.record.runs import ALIVE, RECORD
+from repro_env.record.runs import ALIVE, RECORD, runs_directory
 
 WORKING = ("beside", "check", "code", "home", "input", "replaced", "temporary", "podman.id", "podman.pid")
 """What a run has in its directory while it lives; a run that ends removes it."""
@@ -40,7 +40,7 @@ def sweep_runs(project: Path, now: float) -> None:
 
     A run that was killed before it had a record is removed whole. What cannot be removed stays.
     """
-    with contextlib.suppress(OSError), os.scandir(project / ".repro" / "runs") as found:
+    with contextlib.suppress(OSError), os.scandir(runs_directory(project)) as found:
         for entry in found:
             if not _ended(entry.path) and _ID.match(entry.name) and entry.is_dir(follow_symlinks=False):
                 _sweep(Path(entry.path), now)

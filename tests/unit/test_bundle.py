@@ -25,7 +25,7 @@ def kept(directory: Path, name: str) -> Run:
 
 
 def test_what_is_written_opens_elsewhere(tmp_path: Path) -> None:
-    run, maker = kept(tmp_path / "a", "20260101T000000Z-b-0001"), kept(tmp_path / "a", "20260101T000000Z-a-0002")
+    run, maker = kept(tmp_path / "a", "20260101T000000Z-b_2-0001"), kept(tmp_path / "a", "20260101T000000Z-a-0002")
     write_bundle(run, [maker], tmp_path / "one.tar")
     write_bundle(run, [maker, maker], tmp_path / "two.tar")
     assert (tmp_path / "one.tar").read_bytes() == (tmp_path / "two.tar").read_bytes()

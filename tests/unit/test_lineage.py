@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from histories import chain, data, output, pipeline, ran, taken
+from histories import chain, output, pipeline, ran, taken
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -25,7 +25,6 @@ def test_makers_come_before_those_that_use_them() -> None:
     found = lineage(report, (report, train, clean, ran("other")))
     assert list(found.runs) == [clean.id, train.id, report.id]
     assert found.run == report
-    assert [name for name, _digest in found.data()] == ["raw"]
     assert (found.missing, found.cyclic) == ((), frozenset())
 
 
@@ -40,12 +39,6 @@ def test_a_missing_record_is_named_and_ends_the_branch() -> None:
     assert found.missing == (clean.id,)
     assert list(found.runs) == [train.id]
     assert told(train, (train,)) == ["└─ clean.table <- data missing"]
-
-
-def test_one_data_name_at_two_contents_is_two_data() -> None:
-    old = ran("a", inputs=(data("raw", "old"),), outputs=(output("x"),))
-    new = ran("b", 1, inputs=(data("raw", "new"), data("raw", "old"), taken(old)))
-    assert len(lineage(new, (old,)).data()) == 2
 
 
 def test_the_tree_tells_each_run_once() -> None:

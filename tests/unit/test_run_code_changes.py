@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -107,6 +108,15 @@ def test_a_commit_that_is_not_here_is_unknown(repository: Repository, tmp_path: 
     other.write("a.py", "theirs")
     other.commit()
     assert repository.changes(repository.run("1"), other.run("2")) is None
+
+
+def test_what_a_record_calls_a_commit_is_no_option_of_gits(repository: Repository) -> None:
+    run = repository.run("1")
+    target = repository.top.parent / "written"
+    forged = RecordedCode(git=replace(run.git, commit=f"--index-output={target}"), directory=run.directory)
+    assert repository.changes(run, forged) is None
+    assert repository.changes(RecordedCode(git=replace(run.git, commit="\0"), directory=run.directory), run) is None
+    assert not target.exists()
 
 
 def test_changes_that_are_gone_or_forged_are_unknown(repository: Repository) -> None:

@@ -24,7 +24,6 @@ from repro_env.record.model import (
 )
 from repro_env.record.read_statement import from_statement
 from repro_env.record.runs import RECORD, document, find_run, list_runs, new_run_id, read_record, recording
-from repro_env.values import Digest
 
 
 def begun(step: str = "clean", *, at: datetime = START, random: str = "3f2a") -> RunRecord:
@@ -129,6 +128,21 @@ with recording(Path({str(directory)!r}), begun(), now=lambda: END):
     assert from_statement(json.loads((directory / RECORD).read_text())).status == "started"
 
 
+def test_a_run_that_ends_while_it_is_looked_at_is_not_interrupted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = begun()
+    directory = directory_of(tmp_path, record)
+    with recording(directory, record, now=lambda: END) as run:
+
+        def end_now(_directory: Path) -> bool:
+            run.conclude(status="succeeded", finished=END, exit_status=0)
+            return False
+
+        monkeypatch.setattr("repro_env.record.runs._lives", end_now)
+        assert read_record(directory).status == "succeeded"
+
+
 def test_a_record_that_cannot_be_written_is_an_error_with_its_place(tmp_path: Path) -> None:
     (tmp_path / ".repro").write_text("a file where the directory should be")
     with (
@@ -190,6 +204,7 @@ def test_no_runs_are_no_error(tmp_path: Path) -> None:
         (lambda path: path.write_text("{]}"), "record.json: Expecting property name"),
         (lambda path: path.write_text(""), "record.json: it is empty"),
         (lambda path: path.write_bytes(b"\xff\xfe\xff"), "record.json: "),
+        (lambda path: path.write_text("[" * 100_000), "record.json: it is nested too deep"),
         (lambda path: path.write_text("{}"), "record.json: _type is missing"),
     ],
 )
@@ -209,21 +224,6 @@ def test_what_was_killed_before_it_began_is_no_run(tmp_path: Path) -> None:
     (tmp_path / ".repro" / "runs" / "20261123T043355Z-train-3f2a" / "code").mkdir(parents=True)
     runs = list_runs(tmp_path)
     assert (runs.records, runs.damaged) == ((good,), ())
-
-
-def test_the_maker_of_an_output_is_the_newest_run_that_left_these_bytes(tmp_path: Path) -> None:
-    def made(minutes: int, content: bytes, **changes: Any) -> str:
-        output = replace(TABLE, digest=Digest.of(content))
-        return finish(tmp_path, begun(at=START + timedelta(minutes=minutes)), outputs=(output,), **changes).id
-
-    made(0, b"one")
-    second = made(1, b"one")
-    made(2, b"two")
-    made(3, b"one", status="failed")
-    runs = list_runs(tmp_path)
-    assert runs.maker("clean", "table", Digest.of(b"one")) == second
-    assert runs.maker("clean", "table", Digest.of(b"three")) is None
-    assert runs.maker("clean", "model", Digest.of(b"one")) is None
 
 
 def test_a_thousand_runs_are_listed_quickly(tmp_path: Path) -> None:

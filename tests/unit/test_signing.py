@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from records import END, FULL
+from records import END, FULL, TABLE
 
 from repro_env.errors import IntegrityError, UsageError
 from repro_env.record.model import RecordedLog, RunRecord
@@ -112,6 +112,20 @@ def test_the_files_beside_the_record_are_those_that_it_names(run: tuple[Path, Ru
     (directory / "output.log").write_bytes(log)
     (directory / "repro.lock").write_bytes(lock + b"#")
     assert check_record(directory, named, []).problems == ("repro.lock is not the file that was recorded",)
+
+
+def test_the_manifest_of_a_directory_is_the_one_that_the_record_names(run: tuple[Path, RunRecord]) -> None:
+    directory, record = run
+    made = replace(TABLE, kind="directory", digest=Digest.of(b"manifest\n"))
+    named = replace(record, outputs=(made, TABLE))
+    assert check_record(directory, named, []).problems == ("manifests/table.manifest is missing",)
+    (directory / "manifests").mkdir()
+    (directory / "manifests/table.manifest").write_text("manifest\n")
+    assert check_record(directory, named, []).problems == ()
+    (directory / "manifests/table.manifest").write_text("another\n")
+    assert check_record(directory, named, []).problems == (
+        "manifests/table.manifest is not the file that was recorded",
+    )
 
 
 def test_what_is_no_key_is_refused(run: tuple[Path, RunRecord], tmp_path: Path) -> None:
