@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from repro_env.config.exports import Exports, MlflowExport, OpenLineageExport, WandbExport
 from repro_env.errors import ReproError
 from repro_env.record.model import RunRecord
-from repro_env.record.runs import read_record
+from repro_env.record.runs import RECORD, read_record
 
 if TYPE_CHECKING:
     from repro_env.record.sending.base import Transport
@@ -95,7 +95,8 @@ def _is_refused(error: ReproError) -> bool:
 def tracked(directory: Path, exports: Exports, root: Path, warn: Callable[[str], object]) -> Iterator[Tracker]:
     """Sign the record that a block leaves in a run's directory, and tell others how the run ended.
 
-    A block that was interrupted is told of at the next run: who pressed Ctrl-C waits for nothing.
+    A block that was interrupted is told of at the next run: who pressed Ctrl-C waits for nothing. One that failed
+    before there was a record leaves nothing to tell.
     """
     tracker = Tracker(exports, root, warn)
     interrupted = False
@@ -105,10 +106,11 @@ def tracked(directory: Path, exports: Exports, root: Path, warn: Callable[[str],
         interrupted = True
         raise
     finally:
-        if os.environ.get(SIGNING_KEY):
-            sign(directory, warn)
-        if exports != Exports():
-            tracker.ended(read_record(directory), deliver=not interrupted)
+        if (directory / RECORD).exists():
+            if os.environ.get(SIGNING_KEY):
+                sign(directory, warn)
+            if exports != Exports():
+                tracker.ended(read_record(directory), deliver=not interrupted)
 
 
 def sign(directory: Path, warn: Callable[[str], object]) -> None:

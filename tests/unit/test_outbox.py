@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 from records import FULL
 
-from repro_env.cli.tracking import Tracker
+from repro_env.cli.tracking import Tracker, tracked
 from repro_env.config.read import read_project
 from repro_env.edges.http_client import HttpClient, Limits
-from repro_env.errors import FetchError
+from repro_env.errors import FetchError, StoreError
 from repro_env.record.sending.base import Bearer, NotThereError, RefusedError, exchange
 from repro_env.record.sending.openlineage import FileLineage
 from repro_env.record.sending.outbox import Outbox
@@ -168,6 +168,25 @@ def test_what_is_no_utf8_is_told_as_people_are_shown_it(tmp_path: Path) -> None:
     box.put("a", "1", {"command": ["a\udcffb", "é \\udcff"]})
     assert box.deliver() == {}
     assert tools["a"].got == [{"command": ["a\\udcffb", "é \\udcff"]}]
+
+
+def test_what_the_system_refuses_is_told_and_fails_no_run(tmp_path: Path) -> None:
+    warnings: list[str] = []
+    telling = tracker(tmp_path, '[export.openlineage]\nfile = "lineage.jsonl"\n', warnings)
+    (tmp_path / ".repro/outbox/0.openlineage.json").mkdir(parents=True)
+    telling.started(FULL)
+    assert len(warnings) == 1
+    assert "could not be told to others: cannot work in" in warnings[0]
+    with pytest.raises(StoreError, match="Is a directory"):
+        telling.deliver()
+
+
+def test_what_failed_before_there_was_a_record_is_what_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REPRO_SIGNING_KEY", str(tmp_path / "key"))
+    (tmp_path / "key").write_text("key")
+    exports = read_project(PROJECT + '[export.openlineage]\nfile = "lineage.jsonl"\n', file="repro.toml").exports
+    with pytest.raises(StoreError, match="no space"), tracked(tmp_path / "run", exports, tmp_path, print):
+        raise StoreError("no space")
 
 
 class Collector:

@@ -59,7 +59,7 @@ class Outbox:
         if not self.waiting():
             return failed
         open_transports: dict[str, Transport] = {}
-        with locked(self._directory / "lock"):
+        with locked(self._directory / "lock"), os_errors(f"work in {self._directory}"):
             end = self._now() + _PATIENCE
             for path in self.waiting():
                 if self._now() >= end and not again:
