@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Collection, Iterator, Sequence
@@ -21,11 +22,14 @@ from repro_env.config.comparison import canonical_comparison
 from repro_env.errors import ConfigError, UsageError
 from repro_env.image.store import Store
 from repro_env.record.bundle import is_bundle, open_bundle
-from repro_env.record.runs import Run, list_runs
+from repro_env.record.runs import Run, list_runs, runs_directory
 from repro_env.verify.demand import check_allowed
 
 DIFFERENT = 14
 """The exit status of a run that was repeated with another outcome."""
+
+_UNSAFE = re.compile(r"[^A-Za-z0-9_-]")  # in what a record of elsewhere says, and a directory is to be called
+
 
 _EXAMPLES = (
     ("repro reproduce train", "the last run of a step"),
@@ -124,7 +128,7 @@ def _all_steps() -> list[Run]:
     found = [run for step in workspace.project.steps if (run := runs.last_success(step))]
     if not found:
         raise UsageError("no step has a successful run here", hint="run `repro exec STEP`")
-    return [Run(directory=workspace.root / ".repro" / "runs" / record.id, record=record) for record in found]
+    return [Run(directory=runs_directory(workspace.root) / record.id, record=record) for record in found]
 
 
 def _last() -> Run:
@@ -141,7 +145,7 @@ def _home(run: Run) -> Path:
     try:
         return project_root()
     except ConfigError:
-        home = Path.cwd() / run.record.id
+        home = Path.cwd() / _UNSAFE.sub("_", run.record.id)
         click.echo(f"there is no project here: the new run will be below {home}", err=True)
         return home
 

@@ -14,12 +14,13 @@ from repro_env.cli.inputs import Verifier
 from repro_env.cli.recovered import Made, Recovered, Shelf, differences_by_file
 from repro_env.cli.restoring import Restored, Restorer
 from repro_env.cli.running import Finished, Prepared, Repeating, Run
-from repro_env.config.comparison import Comparison
+from repro_env.config.comparison import EXACT, Comparison
 from repro_env.edges.files import os_errors
 from repro_env.edges.report import Reporter
 from repro_env.errors import RuntimeUnavailableError, VerificationError
 from repro_env.frozen import dataclass
 from repro_env.image.store import Store
+from repro_env.record.comparison.base import ComparisonError
 from repro_env.record.comparison.compare import check_available
 from repro_env.record.model import RecordedOutput, RunRecord
 from repro_env.record.repeated import (
@@ -32,6 +33,7 @@ from repro_env.record.repeated import (
 from repro_env.record.restore import RestoreError
 from repro_env.record.runs import Run as KeptRun
 from repro_env.record.runs import list_runs
+from repro_env.record.words import visible
 from repro_env.run.execute import move_into_place
 
 
@@ -186,7 +188,8 @@ class Reproducer:
         try:
             return made(record.runtime)
         except RuntimeUnavailableError as error:
-            self._report.warn(f"the run was made with runtime {record.runtime}, which cannot be used here: {error.why}")
+            asked = visible(record.runtime)
+            self._report.warn(f"the run was made with runtime {asked}, which cannot be used here: {error.why}")
             return made("")
 
     def _delivered(self, record: RunRecord, finished: Finished) -> Path:
@@ -232,9 +235,14 @@ def _check_ended(record: RunRecord) -> None:
 def _check_comparisons(record: RunRecord, wishes: Wishes) -> None:
     """Check before a long run that what it makes can be compared. Errors: `ComparisonError`."""
     for output in record.outputs:
-        text = wishes.comparisons.get(output.name) or output.compare
-        if text and output.kind == "file":
-            check_available(Comparison.parse(text), output.path)
+        text = wishes.comparisons.get(output.name) or output.compare or EXACT
+        try:
+            comparison = Comparison.parse(text)
+        except ValueError as error:  # of a later program, or a record that somebody wrote
+            hint = f"say another way: --compare {output.name}=exact"
+            raise ComparisonError(f"output {output.name} cannot be compared as {text!r}", str(error), hint) from error
+        if output.kind == "file":
+            check_available(comparison, output.path)
 
 
 def _cause(found: KeptRun, result: Reproduction) -> str:

@@ -12,15 +12,15 @@ from repro_env.cli.reproducing import Reproduction
 from repro_env.record.comparison.base import Verdict
 from repro_env.record.exports.common import json_text
 from repro_env.record.repeated import ComparedOutput
-from repro_env.record.words import duration, ended
+from repro_env.record.words import duration, ended, visible
 
 _VERSION = 1
 _WIDTH = 9
 
 
 def reproduction_text(result: Reproduction) -> str:
-    """Return one repeated run as lines."""
-    head = f"run {result.then.id} repeated as {result.now.id} in {duration(result.seconds)}"
+    """Return one repeated run as lines. What its record says may be anybody's, and is shown, not acted on."""
+    head = f"run {visible(result.then.id)} repeated as {result.now.id} in {duration(result.seconds)}"
     return "\n".join([head, *(f"  {title:<{_WIDTH}}{text}".rstrip() for title, text in _facts(result))])
 
 
@@ -35,10 +35,10 @@ def _facts(result: Reproduction) -> Iterator[tuple[str, str]]:
     if result.ended:
         yield "ended", paint(result.ended, "bad")
         yield "log", str(result.directory / "output.log")
-    names = max((len(output.then.name) for output in result.outputs), default=0)
+    names = max((len(visible(output.then.name)) for output in result.outputs), default=0)
     for index, output in enumerate(result.outputs):
-        told = paint(str(output), "good" if output.equal else "bad")
-        yield "" if index else "outputs", f"{output.then.name:<{names}}  {told}"
+        told = paint(visible(str(output)), "good" if output.equal else "bad")
+        yield "" if index else "outputs", f"{visible(output.then.name):<{names}}  {told}"
     if result.now.outputs:
         yield "", f"the new ones are in {near(result.place)}"
 
@@ -53,7 +53,7 @@ def _code(result: Reproduction) -> str:
 
 def _listed(title: str, lines: Sequence[str]) -> Iterator[tuple[str, str]]:
     for index, line in enumerate(lines):
-        yield "" if index else title, line
+        yield "" if index else title, visible(line)
 
 
 def verdict_line(results: Sequence[Reproduction]) -> str:
@@ -65,9 +65,9 @@ def verdict_line(results: Sequence[Reproduction]) -> str:
         return paint(f"reproduced: {runs}, " + ("1 equal output" if count == 1 else f"{count} equal outputs"), "good")
     output = next((output for output in different.outputs if not output.equal), None)
     what = different.ended if output is None or different.ended else f"{output.then.name} {output}"
-    hint = f"hint: `repro diff {different.then.id} {different.now.id}` tells what else differs between the two"
-    told = paint(f"not reproduced: {different.then.step}: {what}", "bad")
-    return "\n".join(filter(None, (told, different.cause and f"cause: {different.cause}", hint)))
+    hint = f"hint: `repro diff {visible(different.then.id)} {different.now.id}` tells what else differs between the two"
+    told = paint(visible(f"not reproduced: {different.then.step}: {what}"), "bad")
+    return "\n".join(filter(None, (told, different.cause and f"cause: {visible(different.cause)}", hint)))
 
 
 def reproduction_document(results: Sequence[Reproduction]) -> str:

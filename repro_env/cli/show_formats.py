@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from repro_env.cli.history import paint
+from repro_env.cli.project import LOCK_FILE
+from repro_env.edges.files import os_errors
 from repro_env.frozen import dataclass
 from repro_env.lock.model import Lock
 from repro_env.lock.parse import parse_lock
@@ -81,5 +83,9 @@ FORMATS: Mapping[str, Callable[[Shown], str]] = {
 
 def _lock(directory: Path) -> Lock | None:
     """Return the lock that a run was made with, if its copy is there. Errors: `LockError` where it is damaged."""
-    path = directory / "repro.lock"
-    return parse_lock(path.read_text(encoding="utf-8")) if path.exists() else None
+    path = directory / LOCK_FILE
+    if not path.exists():
+        return None
+    with os_errors(f"read {path}"):
+        data = path.read_bytes()
+    return parse_lock(data.decode(errors="replace"), file=f"{LOCK_FILE} of run {directory.name}")

@@ -7,10 +7,11 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from loopback import serve
-from projects import TWO_STEPS
+from projects import TWO_STEPS, Answer
 from repeated import Repeated, committed, ran_once
 
 from repro_env.cli.diff_command import _before
@@ -361,6 +362,48 @@ class TestElsewhere:
         assert "from file://" in answer.stderr
         (repeated,) = (place / run.id / ".repro/runs").glob("*/record.json")
         assert mirror.as_uri() in repeated.read_text(), "and that one may be repeated in turn"
+
+    @pytest.fixture
+    def forged(self, project: Repeated) -> Callable[..., Answer]:
+        """Return what repeats a run by a record that somebody has changed."""
+        kept = project.root / ".repro/runs" / project.records[1].id
+        place = project.root.parent / "elsewhere"
+
+        def reproduce(change: Callable[[Any], object], *words: str) -> Answer:
+            place.mkdir()
+            statement = json.loads((kept / "record.json").read_text())
+            change(statement)
+            (place / "record.json").write_text(json.dumps(statement))
+            given = ("--from", "record.json", "--repository", str(project.root))
+            return project.repro("-C", str(place), "reproduce", *given, *words)
+
+        return reproduce
+
+    def test_a_comparison_that_is_not_known_here(self, forged: Callable[..., Answer]) -> None:
+        answer = forged(lambda found: found["subject"][0]["annotations"].update(compare="nearly"))
+        assert answer.status == 12, answer
+        assert "output table cannot be compared as 'nearly'\n  there is no comparison" in answer.stderr
+
+    def test_a_comparison_that_is_not_known_here_is_replaced(self, forged: Callable[..., Answer]) -> None:
+        answer = forged(
+            lambda found: found["subject"][0]["annotations"].update(compare="nearly"), "--compare", "table=exact"
+        )
+        assert answer.status == 0, answer
+
+    def test_what_a_record_says_moves_no_cursor_and_leads_to_no_other_place(
+        self, forged: Callable[..., Answer], project: Repeated
+    ) -> None:
+        def change(found: Any) -> None:
+            found["predicate"]["runDetails"]["metadata"]["invocationId"] = "../../\x1b[2Jout"
+            found["predicate"]["buildDefinition"]["internalParameters"]["host"]["kernel"] = "\x1b[2Jkernel"
+
+        answer = forged(change)
+        assert answer.status == 0, answer
+        assert "run ../../\\x1b[2Jout repeated as" in answer.stdout
+        assert "kernel \\x1b[2Jkernel then, " in answer.stdout
+        assert "\x1b" not in answer.stdout + answer.stderr
+        names = sorted(path.name for path in project.root.parent.glob("elsewhere/*"))
+        assert names == ["________2Jout", "record.json"]
 
     def test_what_is_no_record(self, project: Repeated) -> None:
         project.write("record.json", "{}")
