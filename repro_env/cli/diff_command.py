@@ -114,12 +114,14 @@ def _side(word: str) -> _Side:
 
 def _before(run: Run) -> Run:
     """Return the run that this one repeats, or else its step's before this one. Errors: `UsageError`."""
-    record = run.record
-    runs = runs_around(run)
-    repeated = (older for older in runs.records if older.id == record.reproduces)
-    before = (older for older in runs.own if older.step == record.step and older.started < record.started)
-    for older in (*repeated, *before):
-        return Run(directory=run.directory.resolve().parent / older.id, record=older)
+    record, runs = run.record, runs_around(run)
+    for older in runs:
+        if older.record.id == record.reproduces:
+            return older
+    for older in runs:
+        is_own = older.record.step == record.step and not older.record.reproduces
+        if is_own and older.record.started < record.started:
+            return older
     hint = "name two runs, or a commit to compare locks with"
     raise UsageError(f"run {record.id} is the first of step {record.step}", "there is none before it", hint)
 

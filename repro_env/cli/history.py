@@ -12,7 +12,7 @@ import click
 from repro_env.cli.colour import styled
 from repro_env.cli.project import project_root
 from repro_env.errors import ConfigError, UsageError
-from repro_env.record.runs import Damaged, Run, Runs, find_run, list_runs
+from repro_env.record.runs import Damaged, Run, Runs, find_run, list_runs, runs_directory
 
 _STYLES = {
     "good": {"fg": "green"},
@@ -38,14 +38,25 @@ def wanted_run(text: str) -> Run:
     return find_run(Path() if is_path else project_root(), text)
 
 
-def runs_around(run: Run) -> Runs:
-    """Return the runs among which one's lineage is looked for: those it lies with, else those of this project."""
+def home_around(run: Run) -> Path | None:
+    """Return the project whose runs a run belongs among: the one that keeps it, else the one here; None without one."""
     if home := run.home:
-        return list_runs(home)
+        return home
     try:
-        return list_runs(project_root())
+        return project_root()
     except ConfigError:
-        return Runs(records=(run.record,), damaged=())
+        return None
+
+
+def runs_around(run: Run) -> tuple[Run, ...]:
+    """Return the runs among which one's lineage is looked for, newest first: those of the project around it."""
+    home = home_around(run)
+    return kept_runs(home, list_runs(home)) if home else (run,)
+
+
+def kept_runs(home: Path, runs: Runs) -> tuple[Run, ...]:
+    """Return the runs of a project with where it keeps each."""
+    return tuple(Run(directory=runs_directory(home) / record.id, record=record) for record in runs.records)
 
 
 def tell_damaged(damaged: Sequence[Damaged]) -> None:

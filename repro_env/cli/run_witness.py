@@ -7,9 +7,9 @@ import functools
 from collections.abc import Sequence
 from pathlib import Path
 
-from repro_env.cli.history import runs_around
+from repro_env.cli.history import home_around, kept_runs
 from repro_env.cli.project import LOCK_FILE
-from repro_env.config.comparison import Comparison
+from repro_env.config.comparison import EXACT, Comparison
 from repro_env.data import manifest
 from repro_env.edges import process
 from repro_env.edges.report import Silent
@@ -22,7 +22,7 @@ from repro_env.record.comparison.compare import compare
 from repro_env.record.difference import Content, Evidence
 from repro_env.record.differences import Witness
 from repro_env.record.model import RecordedOutput, RunRecord
-from repro_env.record.runs import Run, Runs
+from repro_env.record.runs import Run, list_runs
 from repro_env.values import Digest
 
 
@@ -30,14 +30,9 @@ class RunWitness:
     """Knows the runs that lie with those compared, and reads what each left; what is missing or damaged is unknown."""
 
     def __init__(self, compared: Sequence[Run]) -> None:
-        self._runs: dict[str, Run] = {}
-        self._roots: list[Path] = []
-        for run in compared:
-            here = run.directory.resolve().parent
-            self._roots.append(here)
-            others = [Run(directory=here / record.id, record=record) for record in runs_around(run).records]
-            self._runs |= {other.record.id: other for other in others}
-            self._neighbours = Runs(records=tuple(other.record for other in others), damaged=())
+        homes = dict.fromkeys(map(home_around, compared))
+        self._kept = {home: list_runs(home) for home in homes if home}
+        self._runs = {run.record.id: run for home, runs in self._kept.items() for run in kept_runs(home, runs)}
         self._runs |= {run.record.id: run for run in compared}
 
     @property
@@ -88,16 +83,15 @@ class RunWitness:
 
     def _by_content(self, then: RecordedOutput, now: RecordedOutput) -> Sequence[str]:
         """Return what differs first where both outputs are still somewhere, as those of a run and its repetition."""
-        from repro_env.cli.recovered import Shelf  # noqa: PLC0415 - most outputs that differ replaced each other
-
-        shelf = Shelf(self._roots[-1].parent.parent, self._neighbours, Silent())
-        places = shelf.output_of(then), shelf.output_of(now)
-        text = now.compare or then.compare or "exact"
+        text = now.compare or then.compare or EXACT
         try:
             comparison = Comparison.parse(text)
         except ValueError:
             return ()
-        if places[0] is None or places[1] is None or comparison.method == "command":
+        if comparison.method == "command":
+            return ("a command compares them, which `repro reproduce` runs",)
+        places = self._place(then), self._place(now)
+        if places[0] is None or places[1] is None:
             return ()
         try:
             verdict = compare(places[0], places[1], comparison, run_command=_no_command)
@@ -105,10 +99,17 @@ class RunWitness:
             return ()
         return (f"equal as {text}: {verdict}" if verdict.equal else str(verdict),)
 
+    def _place(self, output: RecordedOutput) -> Path | None:
+        """Return where an output still stands as a run left it, or None."""
+        from repro_env.cli.recovered import Shelf  # noqa: PLC0415 - most outputs that differ replaced each other
+
+        shelves = (Shelf(home, runs, Silent()) for home, runs in self._kept.items())
+        return next((place for shelf in shelves if (place := shelf.output_of(output))), None)
+
     @functools.cache  # noqa: B019 - lives as long as the command
     def _manifest(self, digest: Digest) -> bytes | None:
         """Return the manifest with this digest, of data or of a run's output, where it is kept."""
-        candidates = [root.parent / "manifests" / digest.hex for root in self._roots]
+        candidates = [home / ".repro" / "manifests" / digest.hex for home in self._kept]
         candidates += [
             run.directory / "manifests" / f"{made.name}.manifest"
             for run in self._runs.values()

@@ -57,14 +57,14 @@ def command(
     left out.
     """
     found = wanted_run(run)
-    shown = Shown(run=found, lineage=lineage(found.record, runs_around(found).records))
+    around = {one.record.id: one for one in runs_around(found)}
+    shown = Shown(run=found, lineage=lineage(found.record, (one.record for one in around.values())))
     if verify:
         _verify(found, keys)
     elif bundle is not None:
         from repro_env.record.bundle import write_bundle  # noqa: PLC0415 - only for a bundle
 
-        beside = [Run(directory=found.directory.parent / one.id, record=one) for one in shown.lineage.runs.values()]
-        write_bundle(found, [one for one in beside if one.record != found.record], bundle)
+        write_bundle(found, [around[run] for run in shown.lineage.runs if run != found.record.id], bundle)
         click.echo(f"wrote {bundle}")
     elif page is not None:
         write_atomically(page, FORMATS["html"](shown).encode())

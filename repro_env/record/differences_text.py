@@ -15,6 +15,8 @@ from repro_env.record.words import duration, ended, seconds_of, visible
 _FILES = 10
 """How many of an input's or output's files are told; a document for programs has them all."""
 
+_MADE = "outputs"
+
 
 def comparison_text(found: Comparison, paint: Paint = plain) -> str:
     """Return what differs between two runs, for people."""
@@ -25,8 +27,16 @@ def comparison_text(found: Comparison, paint: Paint = plain) -> str:
         paint(visible(headline(found)), "title"),
         *_body(found, paint, set()),
         *_section("with", found.resources, paint),
+        *_hint(found),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _hint(found: Comparison) -> Iterator[str]:
+    """Yield how more can be told the next time, where the bytes of an output are gone."""
+    if any(output.before and output.after and not output.details for output in found.outputs if output.kind == _MADE):
+        yield ""
+        yield "hint: outputs with `keep = true` stay with their run, and it is told where two differ and by how much"
 
 
 def comparison_document(found: Comparison) -> dict[str, Any]:
