@@ -21,6 +21,8 @@ from repro_env.values import Digest
 STATEMENT = "https://in-toto.io/Statement/v1"
 PROVENANCE = "https://slsa.dev/provenance/v1"
 BUILDER = "https://pypi.org/project/repro-env/"
+"""This program, by the one address that stays its own: all its documents name it so, and their types begin with it."""
+
 BUILD_TYPE = f"{BUILDER}#run/v"
 VERSION = 1
 OUTCOME = f"{BUILDER}#outcome"

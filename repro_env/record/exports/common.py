@@ -10,13 +10,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 from repro_env.record.model import RunRecord
+from repro_env.record.statement import BUILDER
 
 Json = dict[str, Any]
 
 _HALVES = re.compile("[\ud800-\udfff]")
 
-PRODUCER = "https://pypi.org/project/repro-env/"
-"""Who writes these documents, as formats want to be told by an address."""
+PRODUCER = BUILDER
+"""Who writes these documents, as formats want to be told by an address: as records name it."""
 
 
 def json_text(document: Any, indent: int | None = None) -> str:
