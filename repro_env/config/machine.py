@@ -24,7 +24,7 @@ _NEWEST = 30
 _MIG_SINCE = "8.0"
 """The compute capability of the first GPUs that have MIG. Source: NVIDIA's MIG user guide, "Supported GPUs"."""
 
-_MIG = re.compile(r"[1-9]g\.([1-9]\d{0,3})gb(?:\+[a-z.]+)?\Z")
+_MIG = re.compile(r"(?:[1-9]c\.)?[1-9]g\.([1-9]\d{0,3})gb(?:[+-][a-z.]+)?\Z")
 _MOST = 10**6
 
 Plain = Union[str, int, bool, List[str]]
@@ -104,7 +104,10 @@ def amount(text: str) -> int:
 
 
 def mig_profile(text: str) -> str:
-    """Return the name of a MIG profile. Source: NVIDIA's MIG user guide, "Profile names"."""
+    """Return the name of a MIG profile: `1g.10gb`, `1c.3g.40gb` of a compute instance, `1g.24gb+gfx`.
+
+    Source: NVIDIA's MIG user guide, "MIG Device Names" and "Supported MIG Profiles".
+    """
     if not _MIG.match(text):
         raise ValueError(f'expected a MIG profile such as "1g.10gb", found "{text}"')
     return text

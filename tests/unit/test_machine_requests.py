@@ -92,6 +92,13 @@ def test_everything_that_can_be_asked() -> None:
     )
 
 
+@pytest.mark.parametrize("profile", ["1g.10gb", "7g.141gb", "1g.10gb+me", "1g.24gb+me.all", "1g.24gb-me", "1c.3g.20gb"])
+def test_profiles_of_mig_as_nvidia_names_them(profile: str) -> None:
+    found = step(f"gpu.mig = '{profile}'").gpu
+    assert found is not None
+    assert found.mig == profile
+
+
 def test_processors_are_those_of_the_platforms() -> None:
     both = HEAD.replace('"churn"', '"churn"\nplatforms = ["linux/amd64", "linux/arm64"]')
     arm = HEAD.replace('"churn"', '"churn"\nplatforms = ["linux/arm64"]')
@@ -133,6 +140,7 @@ def test_an_empty_table_asks_for_one_gpu_and_for_nothing_of_the_host() -> None:
         ("gpu.compute-capability = '>=70'", "gpu.compute-capability: there is no 70: sm_70 is 7.0"),
         ("gpu.compute-capability = '==103'", "gpu.compute-capability: there is no 103: sm_103 is 10.3"),
         ("gpu.driver = '==550.*,>=560'", 'gpu.driver: no version can be "==550.*,>=560"'),
+        ("gpu.mig = '1c.10gb'", 'gpu.mig: expected a MIG profile such as "1g.10gb", found "1c.10gb"'),
         ("gpu.mig = '10gb'", 'gpu.mig: expected a MIG profile such as "1g.10gb", found "10gb"'),
         ("gpu.nvlink = true", "gpu.nvlink: is between GPUs, and count asks for one"),
         ("gpu = {count = 2, mig = '1g.10gb', peer-access = true}", "gpu.peer-access: is not between MIG instances"),
