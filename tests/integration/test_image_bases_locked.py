@@ -354,6 +354,16 @@ def test_a_layer_in_the_store_is_read_there(world: World) -> None:
     assert world.proxy.asked("GET", "/blobs/") == 1
 
 
+def test_a_damaged_one_in_the_store_is_had_again(world: World) -> None:
+    layer = foreign_layer(SYSTEM)
+    world.push(layer)
+    digest = world.store.add(layer.blob)
+    world.store.blob(digest).write_bytes(bytes(len(layer.blob)))
+    with pytest.raises(IntegrityError, match="the store's copy of layer"):
+        world.lock()
+    assert world.root().python == "3.11.2"
+
+
 def test_the_files_of_this_machine_give_their_versions() -> None:
     """The patterns are of real files: this machine's glibc and Python, whatever they are."""
     import io  # noqa: PLC0415 - for this test alone
