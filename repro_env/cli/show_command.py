@@ -10,7 +10,7 @@ from repro_env.cli.examples import WithExamples
 from repro_env.cli.history import runs_around, wanted_run
 from repro_env.cli.show_formats import FORMATS, Shown
 from repro_env.edges.files import write_atomically
-from repro_env.errors import IntegrityError
+from repro_env.errors import IntegrityError, UsageError
 from repro_env.record.lineage import lineage
 from repro_env.record.runs import Run
 
@@ -56,6 +56,8 @@ def command(
     RUN is a run's id or the beginning of it, a step, for its last run, the path of a record, or `last`, which may be
     left out.
     """
+    if keys and not verify:
+        raise UsageError("--key goes with --verify", "without that nothing is held against a signature")
     found = wanted_run(run)
     around = {one.record.id: one for one in runs_around(found)}
     shown = Shown(run=found, lineage=lineage(found.record, (one.record for one in around.values())))
@@ -81,6 +83,6 @@ def _verify(run: Run, keys: tuple[Path, ...]) -> None:
     if checked.problems:
         raise IntegrityError(f"run {run.record.id} does not verify", "\n".join(checked.problems))
     signed = f"; signed with {', '.join(signer[:12] for signer in checked.signers)}" if checked.signers else ""
-    click.echo(f"run {run.record.id}: its lock, code and log are those that it names{signed}")
+    click.echo(f"run {run.record.id}: its lock, code, log and manifests are those that it names{signed}")
     if not keys:
         click.echo("its signature was not looked at: give --key with a public key")

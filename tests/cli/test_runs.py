@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from projects import CLEAN, TWO_STEPS, OnDisk, two_steps
 
+from repro_env.record.bundle import open_bundle
 from repro_env.record.runs import list_runs
 
 Golden = Callable[[str, str], None]
@@ -218,6 +219,16 @@ def test_differences_as_json_and_as_an_exit_status(history: OnDisk) -> None:
     assert document["differs"]
     assert [cause["what"] for cause in document["first_causes"]] == ["clean.py"]
     assert history.repro("diff", newest, newest, "--exit-code").status == 0
+
+
+def test_a_copy_of_a_run_is_among_those_of_the_project_that_one_stands_in(history: OnDisk, tmp_path: Path) -> None:
+    newest, clean, first, _first_clean = ids(history)
+    copy = shutil.copytree(history.root / ".repro/runs" / newest, tmp_path / "sent/run")
+    document = json.loads(history.repro("diff", str(copy), "--json").stdout)
+    assert document == json.loads(history.repro("diff", first, newest, "--json").stdout)
+    assert history.repro("show", str(copy / "record.json"), "--bundle", str(tmp_path / "sent.tar")).status == 0
+    opened = open_bundle(tmp_path / "sent.tar", tmp_path / "opened")
+    assert [run.record.id for run in opened] == [newest, clean]
 
 
 def test_the_beginning_of_many_runs_is_none_of_them(history: OnDisk) -> None:

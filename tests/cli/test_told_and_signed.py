@@ -50,6 +50,18 @@ def test_a_file_was_told_and_a_server_that_is_down_will_be(signed: OnDisk) -> No
     }
 
 
+def test_a_lock_that_is_damaged_is_told(signed: OnDisk) -> None:
+    kept = signed.root / ".repro" / "runs" / list_runs(signed.root).records[0].id / "repro.lock"
+    before = kept.read_bytes()
+    try:
+        kept.write_bytes(before.replace(b'"churn"', b'"\xff"'))
+        answer = signed.repro("show", "--format", "cyclonedx")
+        assert (answer.status, answer.stdout) == (4, "")
+        assert answer.stderr.startswith("error: repro.lock of run RUN-clean ")
+    finally:
+        kept.write_bytes(before)
+
+
 @pytest.mark.parametrize("form", ["slsa", "ro-crate", "cyclonedx", "mlflow", "wandb"])
 def test_each_format_is_one_document(signed: OnDisk, form: str) -> None:
     answer = signed.repro("show", "--format", form)
@@ -72,6 +84,7 @@ def test_the_record_verifies_until_it_or_a_file_of_it_changes(signed: OnDisk, ke
     unsure = signed.repro("show", "--verify")
     assert unsure.status == 0
     assert "its signature was not looked at" in unsure.stdout
+    assert signed.repro("show", "--key", str(keys[1])).status == 2, "which would look as if it had been"
     directory = signed.root / ".repro" / "runs" / list_runs(signed.root).records[0].id
     log = directory / "output.log"
     before = log.read_bytes()
