@@ -150,5 +150,5 @@ def _library() -> Any:
     try:
         return _Library()
     except ImportError as error:
-        hint = "install it beside repro: `uv tool install repro-env[sign]`"
+        hint = "install it: pip install 'repro-env[sign]'"
         raise ToolError("signing needs the packages of the extra `sign`", str(error), hint) from error

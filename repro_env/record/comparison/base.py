@@ -100,5 +100,5 @@ def optional(name: str, purpose: str) -> ModuleType:
         return importlib.import_module(name)
     except ImportError as error:
         package = name.partition(".")[0]
-        hint = 'run `pip install "repro-env[compare]"`'
+        hint = "install it: pip install 'repro-env[compare]'"
         raise ComparisonError(f"{purpose} needs {package}, which is not installed", str(error), hint) from error

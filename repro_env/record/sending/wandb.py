@@ -22,7 +22,7 @@ class WandbDirectory:
         try:
             import wandb  # noqa: PLC0415 - an extra, and slow to import
         except ImportError as error:
-            hint = "install it beside repro: `uv tool install repro-env[wandb]`"
+            hint = "install it: pip install 'repro-env[wandb]'"
             raise ToolError("the package wandb is not installed", hint=hint) from error
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         with os_errors(f"write to {self._directory}"):
