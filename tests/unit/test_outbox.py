@@ -335,3 +335,34 @@ def test_credentials_are_for_their_own_host_alone() -> None:
     assert bearer.header("https://mine.example/api") is None
     assert bearer.header("https://other.example:5000/api") is None
     assert Bearer("https://a.example", user="ann", password="x").header("https://a.example/b") == "Basic YW5uOng="
+
+
+@pytest.mark.parametrize(
+    ("package", "told"),
+    [
+        ("class MailboxClosedError(Exception): ...\ndef init(**_): raise MailboxClosedError('closed')", "closed"),
+        ("import time\ntime.sleep(60)", "did not finish within 0.5 s"),
+        ("import sys\nsys.exit(3)", "exit status 3"),
+    ],
+)
+def test_whatever_wandb_does_fails_no_run(
+    package: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("repro_env.record.sending.wandb._SECONDS", 0.5 if "sleep" in package else 60.0)
+    (tmp_path / "wandb.py").write_text(f"{package}\ndef Settings(**_): ...\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    warnings: list[str] = []
+    telling = tracker(tmp_path / "project", "[export.wandb]\n", warnings)
+    telling.ended(FULL)
+    assert len(warnings) == 1
+    assert "wandb was not told of run" in warnings[0]
+    assert told in warnings[0]
+    assert telling.waiting() == 1
+
+
+def test_without_wandb_its_runs_wait(tmp_path: Path) -> None:
+    warnings: list[str] = []
+    telling = tracker(tmp_path, "[export.wandb]\n", warnings)
+    telling.ended(FULL)
+    assert "the package wandb is not installed" in warnings[0]
+    assert telling.waiting() == 1
