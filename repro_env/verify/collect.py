@@ -30,5 +30,5 @@ def collect(project: Path, environment: Mapping[str, str], *, gpus: bool = True,
         gpus=seen,
         no_driver=driver.missing,
         remedy=driver.remedy,
-        hidden=hidden,
+        hidden=hidden or driver.hidden,
     )

@@ -113,7 +113,7 @@ class Facts:
     """One machine. `cuda` is the newest CUDA version that the driver serves, `12.8`.
 
     `no_driver` says why NVIDIA's driver cannot be used, and is empty where it can; `remedy` is what to do about it.
-    `hidden` says which environment variable leaves GPUs out of `gpus`.
+    `hidden` says what leaves GPUs out of `gpus`: an environment variable, or missing permission.
     """
 
     host: Host

@@ -44,6 +44,7 @@ _MIG = re.compile(r"\bMIG (\S+)\s*$")
 _NO_INSTANCE = "in MIG mode, without an instance that programs could use"
 _MAKE_INSTANCE = "make instances (nvidia-smi mig -cgi PROFILE -C), let the container have one, or turn MIG mode off"
 
+_FORBIDDEN = "missing permission"
 _LIBRARY = "libnvidia-ml.so.1"
 _READ_AND_WRITE = os.R_OK | os.W_OK
 _ELSEWHERE = "run the step where a GPU and its driver are, or start the container with its GPUs"
@@ -53,12 +54,14 @@ _ELSEWHERE = "run the step where a GPU and its driver are, or start the containe
 class Driver:
     """What NVML tells: as `Facts` holds it, before environment variables hide any GPU.
 
-    `missing` says why there is no driver, and `remedy` what to do about it.
+    `hidden` says what leaves GPUs out nevertheless. `missing` says why there is no driver, and `remedy` what to do
+    about it.
     """
 
     version: str = ""
     cuda: str = ""
     gpus: tuple[Gpu, ...] = ()
+    hidden: str = ""
     missing: str = ""
     remedy: str = ""
 
@@ -76,7 +79,10 @@ def read_driver(root: Path = Path("/")) -> Driver:
         missing, remedy = _why_missing(pynvml, error, root)
         return Driver(missing=missing, remedy=remedy)
     try:
-        return Driver(version=_version(pynvml), cuda=_cuda(pynvml), gpus=tuple(_gpus(pynvml)))
+        count = _ask(pynvml, lambda: int(pynvml.nvmlDeviceGetCount())) or 0
+        gpus = tuple(_gpus(pynvml, count))
+        hidden = _FORBIDDEN if len({gpu.index for gpu in gpus}) < count else ""
+        return Driver(version=_version(pynvml), cuda=_cuda(pynvml), gpus=gpus, hidden=hidden)
     finally:
         pynvml.nvmlShutdown()
 
@@ -140,8 +146,8 @@ def _cuda(pynvml: Any) -> str:
     return f"{number // 1000}.{number % 1000 // 10}" if number else ""
 
 
-def _gpus(pynvml: Any) -> Iterator[Gpu]:
-    count = _ask(pynvml, lambda: int(pynvml.nvmlDeviceGetCount())) or 0
+def _gpus(pynvml: Any, count: int) -> Iterator[Gpu]:
+    """Yield what programs see of these GPUs. Those that this process may not use are counted, and are not for it."""
     handles: dict[int, Any] = {}
     found: list[Gpu] = []
     for index in range(count):
@@ -150,7 +156,8 @@ def _gpus(pynvml: Any) -> Iterator[Gpu]:
             found.append(_gpu(pynvml, index, handles[index]))
         except pynvml.NVMLError as error:  # noqa: PERF203 - a handful of devices
             handles.pop(index, None)
-            found.append(Gpu(index=index, problem=str(error)))
+            if error.value != pynvml.NVML_ERROR_NO_PERMISSION:
+                found.append(Gpu(index=index, problem=str(error)))
     for gpu in found:
         try:
             yield from [gpu] if gpu.problem else _whole_or_parts(pynvml, gpu, handles)

@@ -13,6 +13,7 @@ import machines
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+NO_PERMISSION = 4
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +46,8 @@ def _shown(gpu: dict[str, Any]) -> tuple[object, ...]:
 
 def _devices(index: int, gpu: dict[str, Any]) -> list[tuple[object, ...]]:
     capability = ".".join(map(str, gpu["capability"]))
+    if gpu.get("error") == NO_PERMISSION:
+        return []
     if gpu.get("error"):
         return [(index, "", "", None, "", "", "GPU is lost")]
     unused = "in MIG mode, without an instance that programs could use" if gpu.get("mig") == [] else ""
@@ -112,6 +115,13 @@ def test_a_library_that_is_none(nvml: machines.Nvml, tmp_path: Path) -> None:
     why = nvml.facts("h100", LD_LIBRARY_PATH=str(tmp_path))["no_driver"]
     assert why.startswith("the library libnvidia-ml.so.1 cannot be loaded: ")
     assert "file too short" in why
+
+
+def test_a_gpu_that_this_process_may_not_use_is_none(nvml: machines.Nvml) -> None:
+    facts = nvml.facts("forbidden-gpu")
+    assert [(gpu["index"], gpu["problem"], gpu["peers"]) for gpu in facts["gpus"]] == [(1, "", [])]
+    assert facts["hidden"] == "missing permission"
+    assert nvml.facts("forbidden-gpu", CUDA_VISIBLE_DEVICES="")["hidden"] == "CUDA_VISIBLE_DEVICES"
 
 
 def test_a_gpu_in_mig_mode_without_an_instance(nvml: machines.Nvml) -> None:
