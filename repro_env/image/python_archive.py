@@ -46,7 +46,7 @@ _MOST = 2 << 30
 _AFTER = 16 << 20
 """Bytes of padding that may follow a tar's end mark."""
 
-_DAMAGES = (*DAMAGES, UnicodeError)
+_DAMAGES: tuple[type[Exception], ...] = (*DAMAGES, UnicodeError)
 
 _LEFT_OUT = re.compile(
     r"(?:.*/)?__pycache__(?:/.*)?\Z"

@@ -6,7 +6,6 @@ does not rest on what a mirror says of itself.
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import re
@@ -26,7 +25,7 @@ from repro_env.errors import FetchError, IntegrityError, ResolutionError, ToolEr
 from repro_env.frozen import dataclass
 from repro_env.image.store import Store
 from repro_env.lock.model import Interpreter
-from repro_env.resolve.python.complete import SizedHttp
+from repro_env.resolve.python.complete import SizedHttp, download
 from repro_env.resolve.python.resolver import uv_environment
 from repro_env.values import Digest, Platform, PythonVersion, strip_credentials
 
@@ -147,17 +146,8 @@ class Interpreters:
 
     def _download(self, build: Build, sha256: Digest, url: str) -> int:
         """Download an archive whose server does not tell its size, and return that."""
-        hasher, size = hashlib.sha256(), 0
-        with self.store.writing() as (stream, keep), self.http.open(url) as body:
-            for chunk in body.chunks():
-                stream.write(chunk)
-                hasher.update(chunk)
-                size += len(chunk)
-            if hasher.hexdigest() != sha256.hex:
-                why = f"expected {sha256}\nfound    sha256:{hasher.hexdigest()}"
-                raise IntegrityError(f"{build.file} is not what uv knows it to be", why)
-            keep(sha256)
-        return size
+        wrong = f"{build.file} is not what uv knows it to be"
+        return download(url, self.store, self.http, sha256=sha256, wrong=wrong)[1]
 
 
 def newest_build(listed: Any, python: PythonVersion, platform: Platform) -> Build | None:

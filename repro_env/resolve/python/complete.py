@@ -28,13 +28,13 @@ class SizedHttp(Http, Protocol):
 def complete(found: Distribution, *, project: Path, store: Store, http: SizedHttp) -> Wheel:
     """Return the pin of a wheel, asking for its size, or downloading it into the store, where the index says less.
 
-    Errors: `FetchError`, `StoreError`.
+    Errors: `FetchError`, `IntegrityError` when it is not what the index says, `StoreError`.
     """
     sha256, size = found.sha256, found.size
     if sha256 is not None and size is None:
         size = _size_in_store(store, sha256) or http.size(found.url)
     if sha256 is None or size is None:
-        sha256, size = _download(found.url, store, http)
+        sha256, size = download(found.url, store, http, sha256=sha256, wrong=_wrong(found))
     return Wheel(
         name=found.name,
         version=found.version,
@@ -52,9 +52,7 @@ def complete_source(found: Distribution, *, project: Path, store: Store, http: S
     """
     sha256, size = found.sha256, found.size
     if sha256 is None or not store.has(sha256):
-        sha256, size = _download(found.url, store, http)
-    if found.sha256 not in {None, sha256}:
-        raise IntegrityError(f"{found.file} is not what its index says", f"expected {found.sha256}\nfound    {sha256}")
+        sha256, size = download(found.url, store, http, sha256=sha256, wrong=_wrong(found))
     return SourcePackage(
         name=found.name,
         version=found.version,
@@ -78,7 +76,16 @@ def _size_in_store(store: Store, digest: Digest) -> int | None:
     return store.blob(digest).stat().st_size if store.has(digest) else None
 
 
-def _download(url: str, store: Store, http: Http) -> tuple[Digest, int]:
+def _wrong(found: Distribution) -> str:
+    return f"{found.file} is not what its index says"
+
+
+def download(url: str, store: Store, http: Http, *, sha256: Digest | None, wrong: str) -> tuple[Digest, int]:
+    """Have a file in the store whose hash or size is not known, and return both.
+
+    What is not of `sha256`, where that is given, is not kept. Errors: `IntegrityError` then, whose `what` is `wrong`;
+    `FetchError`, `StoreError`.
+    """
     hasher, size = hashlib.sha256(), 0
     with store.writing() as (stream, keep), http.open(url) as body:
         for chunk in body.chunks():
@@ -86,5 +93,8 @@ def _download(url: str, store: Store, http: Http) -> tuple[Digest, int]:
             hasher.update(chunk)
             size += len(chunk)
         digest = Digest(hasher.hexdigest())
+        if sha256 not in {None, digest}:
+            why = f"expected {sha256}\nfound    {digest}\nfrom     {strip_credentials(url)}"
+            raise IntegrityError(wrong, why)
         keep(digest)
     return digest, size
