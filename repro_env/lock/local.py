@@ -58,7 +58,7 @@ def build_requires(pyproject: str) -> tuple[str, ...]:
     """
     system = (_document(pyproject) or {}).get("build-system")
     requires = system.get("requires") if isinstance(system, dict) else None
-    named = tuple(filter(_is_text, requires)) if isinstance(requires, list) else _LEGACY
+    named = _texts(requires) if isinstance(requires, list) else _LEGACY
     asked = {_name(text) for text in named}
     more = (text for backend, texts in _ASKED_LATER.items() if backend in asked for text in texts)
     return (*named, *(text for text in more if _name(text) not in asked))
@@ -83,10 +83,10 @@ def _metadata(document: Mapping[str, Any]) -> Mapping[str, Any]:
 def _named_files(document: Mapping[str, Any] | None) -> Iterable[str]:
     """Return the files that setuptools reads dependencies from (`tool.setuptools.dynamic.KEY.file`)."""
     dynamic = _table(document or {}, "tool", "setuptools", "dynamic") or {}
-    entries = [dynamic.get("dependencies"), *(dynamic.get("optional-dependencies") or {}).values()]
-    for entry in entries:
+    optional = _table(dynamic, "optional-dependencies") or {}
+    for entry in (dynamic.get("dependencies"), *optional.values()):
         files = entry.get("file") if isinstance(entry, dict) else None
-        yield from [files] if isinstance(files, str) else filter(_is_text, files or ())
+        yield from [files] if isinstance(files, str) else _texts(files)
 
 
 def _table(document: Mapping[str, Any], *path: str) -> dict[str, Any] | None:
@@ -103,8 +103,9 @@ def _document(text: str) -> dict[str, Any] | None:
         return None  # the resolver says what is wrong with it
 
 
-def _is_text(value: object) -> bool:
-    return isinstance(value, str)
+def _texts(value: object) -> tuple[str, ...]:
+    """Return the strings of what should be a list of them."""
+    return tuple(one for one in value if isinstance(one, str)) if isinstance(value, list) else ()
 
 
 def _name(requirement: str) -> str:

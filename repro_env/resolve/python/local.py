@@ -81,8 +81,8 @@ class _Finder:
             uv = tool.get("uv") if isinstance(tool, dict) else None
             extras = project.get("optional-dependencies")
             optional = extras.values() if isinstance(extras, dict) else ()
-            texts = [text for group in (project.get("dependencies", ()), *optional) for text in group]
-            self.requirements(filter(_is_text, texts), _sources(uv), directory)
+            texts = [text for group in (project.get("dependencies"), *optional) for text in _texts(group)]
+            self.requirements(texts, _sources(uv), directory)
 
 
 def _lines(inputs: PythonInputs) -> list[str]:
@@ -109,8 +109,7 @@ def _members(place: Path) -> dict[str, Path]:
         uv = tool.get("uv") if isinstance(tool, dict) else None
         workspace = uv.get("workspace") if isinstance(uv, dict) else None
         if isinstance(workspace, dict):
-            globs = filter(_is_text, workspace.get("members") or ())
-            found = [root, *(path for pattern in globs for path in sorted(root.glob(pattern)))]
+            found = [root, *(path for pattern in _texts(workspace.get("members")) for path in _matching(root, pattern))]
             named = ((_normalised(declared(_text(path / PYPROJECT), "name")), path.resolve()) for path in found)
             return {name: path for name, path in named if name}
     return {}
@@ -153,5 +152,13 @@ def _normalised(name: str) -> str:
         return ""
 
 
-def _is_text(value: object) -> bool:
-    return isinstance(value, str)
+def _matching(root: Path, pattern: str) -> list[Path]:
+    try:
+        return sorted(root.glob(pattern))
+    except (ValueError, NotImplementedError):  # an empty pattern, or an absolute one
+        return []
+
+
+def _texts(value: object) -> list[str]:
+    """Return the strings of what should be a list of them."""
+    return [one for one in value if isinstance(one, str)] if isinstance(value, list) else []
