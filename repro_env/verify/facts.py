@@ -19,7 +19,8 @@ VERSION = 1
 class Gpu:
     """One GPU that programs can use, or one MIG instance. `memory` is in bytes, None and empty are not known.
 
-    `index` is NVML's, of the whole GPU for a MIG instance, whose profile `mig` is. `compute_capability` is `9.0`.
+    `index` is NVML's, among those that may be used, and of the whole GPU for a MIG instance, whose profile `mig` is.
+    `compute_capability` is `9.0`.
     `peers` and `nvlinks` are the indices of the GPUs that this one reaches directly, and by NVLink. `minor` is the
     number of its device node, and `instance` are those of a MIG instance: of its GPU instance and compute instance.
     `problem` says what is wrong with the device itself, and `remedy` what to do about that, where more is known.

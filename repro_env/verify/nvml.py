@@ -147,15 +147,19 @@ def _cuda(pynvml: Any) -> str:
 
 
 def _gpus(pynvml: Any, count: int) -> Iterator[Gpu]:
-    """Yield what programs see of these GPUs. Those that this process may not use are counted, and are not for it."""
+    """Yield what programs see of as many GPUs as NVML counts.
+
+    It counts those that this process may not use as well. Programs do not see them, and CUDA numbers the others alone.
+    """
     handles: dict[int, Any] = {}
     found: list[Gpu] = []
-    for index in range(count):
+    for place in range(count):
+        index = len(found)
         try:
-            handles[index] = pynvml.nvmlDeviceGetHandleByIndex(index)
-            found.append(_gpu(pynvml, index, handles[index]))
-        except pynvml.NVMLError as error:  # noqa: PERF203 - a handful of devices
-            handles.pop(index, None)
+            handle = pynvml.nvmlDeviceGetHandleByIndex(place)
+            found.append(_gpu(pynvml, index, handle))
+            handles[index] = handle
+        except pynvml.NVMLError as error:
             if error.value != pynvml.NVML_ERROR_NO_PERMISSION:
                 found.append(Gpu(index=index, problem=str(error)))
     for gpu in found:
