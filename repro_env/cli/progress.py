@@ -92,7 +92,14 @@ class _PlainTask:
         return f", about {seconds:.0f} s left" if seconds < _MINUTES else f", about {seconds / 60:.0f} min left"
 
     def _amount(self, count: int) -> str:
-        return format_size(count) if self._unit == "bytes" else f"{count} {self._unit}"
+        return _amount(count, self._unit)
+
+
+def _amount(count: int, unit: str) -> str:
+    """Return an amount in words: `17.4 MiB`, `1 package`, `1,204 rows`."""
+    if unit == "bytes":
+        return format_size(count)
+    return f"{count:,} {unit.removesuffix('s') if count == 1 else unit}"
 
 
 def _live() -> Iterator[Reporter]:
@@ -130,8 +137,7 @@ def _live() -> Iterator[Reporter]:
 
                     def advance(self, amount: int) -> None:
                         self.done += amount
-                        shown = format_size(self.done) if unit == "bytes" else f"{self.done} {unit}"
-                        progress.update(bar, advance=amount, amount=shown)
+                        progress.update(bar, advance=amount, amount=_amount(self.done, unit))
 
                 try:
                     yield LiveTask()

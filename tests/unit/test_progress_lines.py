@@ -40,6 +40,14 @@ def test_a_line_now_and_then(
         assert capsys.readouterr().err == f"{line}\n"
 
 
+@pytest.mark.parametrize(("amount", "words"), [(1, "1 package"), (1204, "1,204 packages")])
+def test_one_is_told_as_one(amount: int, words: str, clock: list[float], capsys: pytest.CaptureFixture[str]) -> None:
+    with PlainReporter().task("building", amount, unit="packages") as task:
+        clock[0] += 2
+        task.advance(amount)
+    assert capsys.readouterr().err == f"building: {words} in 2.0 s\n"
+
+
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True
