@@ -25,6 +25,7 @@ from repro_env.image.store import Store
 from repro_env.resolve import image as resolving
 from repro_env.values import Digest, ImageReference, Platform
 
+AMD64 = Platform("amd64")
 NESTED = b"[" * 200_000
 CHUNK = 1000
 
@@ -137,7 +138,7 @@ def test_a_refusal_is_said_whatever_its_body_holds() -> None:
 class TestLocking:
     """Documents of an image that is to be a base."""
 
-    def resolve(self, store: Store, config: Mapping[str, Any], manifest: bytes | None = None) -> None:
+    def resolve(self, store: Store, config: Mapping[str, Any], manifest: bytes | None = None) -> Any:
         described = json.dumps({"os": "linux", "architecture": "amd64", "rootfs": {"diff_ids": []}, "config": config})
         document = {"config": {"digest": str(Digest.of(b"")), "size": 2}, "layers": []}
         content = manifest or json.dumps(document).encode()
@@ -156,10 +157,11 @@ class TestLocking:
 
         base = ImageBase(name="base", image="r.example/a/b:1", glibc="2.36")
         resolver = resolving.ImageResolver(registries=cast("Any", Registries()), store=store, report=Silent())
-        resolver.resolve(base, [Platform("amd64")], previous=None, upgrade=False)
+        return resolver.resolve(base, [AMD64], previous=None, upgrade=False).roots[AMD64]
 
     def test_an_ordinary_one_is_taken(self, store: Store) -> None:
-        self.resolve(store, {"Env": ["PATH=/bin", "TEXT=two\nlines=é"], "User": "1000"})
+        root = self.resolve(store, {"Env": ["PATH=/bin", "TEXT=two\nlines=é"], "User": "1000"})
+        assert (root.env, root.user) == ({"PATH": "/bin", "TEXT": "two\nlines=é"}, "1000")
 
     @pytest.mark.parametrize(
         "config",
