@@ -145,7 +145,9 @@ def _alike(gpus: Sequence[Gpu], shown: Callable[[Gpu], str]) -> Iterator[str]:
 
 
 def _links(asked: GpuRequest, gpus: Sequence[Gpu]) -> Iterator[Finding]:
-    """Yield findings of what stands between every two devices."""
+    """Yield findings of what stands between every two devices; of one alone there is nothing to tell."""
+    if len(gpus) == 1:
+        return
     if asked.nvlink:
         yield _every_pair("nvlink", "NVLink between every two GPUs", gpus, lambda gpu: gpu.nvlinks)
     if asked.peer_access:
@@ -157,8 +159,12 @@ def _every_pair(name: str, needed: str, gpus: Sequence[Gpu], reached: Callable[[
         others = reached(gpu)
         if others is None:
             return unknown(name, needed, f"{gpu.label} does not tell")
-        missing = [other for other in gpus if other.index != gpu.index and other.index not in others]
+        missing = [other for other in gpus if other is not gpu and other.index not in others]
         if missing:
-            found = f"none between GPU {gpu.index} and GPU {missing[0].index}"
+            found = f"none between {_told_apart(gpu)} and {_told_apart(missing[0])}"
             return not_met(name, needed, found, hint="choose GPUs of one group: see `nvidia-smi topo -m`")
     return met(name, needed, f"between all {len(gpus)}")
+
+
+def _told_apart(gpu: Gpu) -> str:
+    return gpu.uuid if gpu.mig else f"GPU {gpu.index}"

@@ -47,6 +47,7 @@ A100 = Gpu(
 )
 PAIR = (replace(A100, peers=(1,), nvlinks=(1,)), replace(A100, index=1, peers=(0,), nvlinks=(0,)))
 MIG = replace(A100, name="NVIDIA A100-SXM4-80GB MIG 1g.10gb", mig="1g.10gb", memory=9728 * 2**20)
+PARTS = tuple(replace(MIG, uuid=f"MIG-{number}", peers=(), nvlinks=()) for number in range(2))
 FACTS = Facts(host=HOST, driver="550.54.15", cuda="12.4", gpus=(A100,))
 
 
@@ -180,12 +181,22 @@ RANGE = VersionRange.parse
         (GpuRequest(count=2, nvlink=True), gpus(*PAIR), "nvlink", "ok"),
         (GpuRequest(count=2, nvlink=True), gpus(PAIR[0], replace(PAIR[1], nvlinks=())), "nvlink", "mismatch"),
         (GpuRequest(count=2, nvlink=True), gpus(PAIR[0], replace(PAIR[1], nvlinks=None)), "nvlink", "unknown"),
+        (GpuRequest(count=2, nvlink=True), gpus(*PARTS), "nvlink", "mismatch"),
+        (GpuRequest(count=2, peer_access=True), gpus(*PARTS), "peer-access", "mismatch"),
         (GpuRequest(count=2, peer_access=True), gpus(*PAIR), "peer-access", "ok"),
         (GpuRequest(count=2, peer_access=True), gpus(replace(PAIR[0], peers=()), PAIR[1]), "peer-access", "mismatch"),
     ],
 )
 def test_what_is_decided_of_the_gpus(asked: GpuRequest, facts: Facts, name: str, status: str) -> None:
     assert decide(asked, facts)[name].status == status
+
+
+def test_one_gpu_has_no_links_to_be_told_of() -> None:
+    assert "nvlink" not in decide(GpuRequest(count=2, nvlink=True), gpus(PAIR[0]))
+
+
+def test_instances_of_mig_are_told_apart() -> None:
+    assert decide(GpuRequest(count=2, nvlink=True), gpus(*PARTS))["nvlink"].found == "none between MIG-0 and MIG-1"
 
 
 def test_without_a_driver_that_alone_is_told() -> None:
