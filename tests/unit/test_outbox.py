@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import functools
 import http.server
 import json
@@ -121,6 +122,23 @@ def test_a_run_does_not_wait_for_all_that_a_slow_tool_is_to_be_told(tmp_path: Pa
     assert tools["a"].got == ["1", "2"]
     assert box.deliver() == {}
     assert tools["a"].got == ["1", "2", "3", "4"]
+
+
+def test_a_run_does_not_wait_for_what_another_process_sends(tmp_path: Path) -> None:
+    class Passing(Clock):
+        def __call__(self) -> float:
+            self.now += 1
+            return self.now
+
+    tools = {"a": Tool()}
+    box = outbox(tmp_path / "box", tools, Passing())
+    box.put("a", "1", "1")
+    with (tmp_path / "box" / "lock").open("ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert box.deliver() == {}
+        assert len(box.waiting()) == 1
+    assert box.deliver() == {}
+    assert tools["a"].got == ["1"]
 
 
 def test_a_clock_that_went_back_does_not_hold_documents_for_ever(tmp_path: Path) -> None:

@@ -6,12 +6,17 @@ has it.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import functools
 import json
+import math
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from repro_env.edges.files import locked, os_errors, write_atomically
+from repro_env.edges.files import os_errors, write_atomically
 from repro_env.errors import ReproError
 from repro_env.record.exports.common import json_text
 from repro_env.record.sending.base import RefusedError, Transport
@@ -21,6 +26,9 @@ _PAUSE = 60.0
 
 _PATIENCE = 5.0
 """Seconds after which the documents that are left wait for another run: there may be many, and the tool slow."""
+
+_LOOK = 0.05
+"""Seconds between two looks at whether another process still sends."""
 
 
 class Outbox:
@@ -51,39 +59,56 @@ class Outbox:
 
         What a tool will never take is put aside, as `.refused`, so that it does not hold up what comes after it.
         After a failure the later documents of that kind wait, too: tools want them in their order. A kind that failed a
-        moment ago is left out, and after some seconds the rest waits for another time, unless `again` is set.
-        Errors: `StoreError`.
+        moment ago is left out, and after some seconds, in which another process may be at it, the rest waits for
+        another time, unless `again` is set. Errors: `StoreError`.
         """
         failed: dict[str, ReproError] = {}
         stopped: set[str] = set()
-        if not self.waiting():
-            return failed
-        open_transports: dict[str, Transport] = {}
-        with locked(self._directory / "lock"), os_errors(f"work in {self._directory}"):
-            end = self._now() + _PATIENCE
+        transport = functools.cache(lambda kind: self._transports[kind]())
+        end = math.inf if again else self._now() + _PATIENCE
+        with os_errors(f"work in {self._directory}"), contextlib.ExitStack() as held:
+            if not self.waiting() or not self._has_turn(held, end):
+                return failed
             for path in self.waiting():
-                if self._now() >= end and not again:
+                if self._now() >= end:
                     break
                 kind = path.name.removesuffix(".json").rpartition(".")[2]
                 if kind in stopped or kind not in self._transports or (self._failed_lately(kind) and not again):
                     continue
-                try:
-                    if kind not in open_transports:
-                        open_transports[kind] = self._transports[kind]()
-                    open_transports[kind].send(json.loads(path.read_bytes()))
-                except RefusedError as error:
+                if error := self._send(path, kind, transport):
                     failed[kind] = error
-                    path.rename(path.with_suffix(".refused"))
-                except ReproError as error:
-                    failed[kind] = error
-                    stopped.add(kind)
-                    self._note(kind)
-                except ValueError:
-                    path.rename(path.with_suffix(".damaged"))
-                else:
-                    path.unlink()
-                    self._note_of(kind).unlink(missing_ok=True)
+                    stopped |= set() if isinstance(error, RefusedError) else {kind}
         return failed
+
+    def _send(self, path: Path, kind: str, transport: Callable[[str], Transport]) -> ReproError | None:
+        """Send one document, which does not wait any more then, and return why it was not taken."""
+        try:
+            transport(kind).send(json.loads(path.read_bytes()))
+        except RefusedError as error:
+            path.rename(path.with_suffix(".refused"))
+            return error
+        except ReproError as error:
+            self._note(kind)
+            return error
+        except ValueError:
+            path.rename(path.with_suffix(".damaged"))
+        else:
+            path.unlink()
+            self._note_of(kind).unlink(missing_ok=True)
+        return None
+
+    def _has_turn(self, held: contextlib.ExitStack, end: float) -> bool:
+        """Wait until no other process sends, and hold that; return False where that takes too long."""
+        lock = held.enter_context((self._directory / "lock").open("ab"))
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if self._now() >= end:
+                    return False
+                time.sleep(_LOOK)
+            else:
+                return True
 
     def _failed_lately(self, kind: str) -> bool:
         try:
