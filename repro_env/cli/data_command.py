@@ -43,7 +43,7 @@ def pull(*, names: tuple[str, ...], force: bool, as_json: bool) -> None:
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @_JSON
 def verify(*, names: tuple[str, ...], as_json: bool) -> None:
-    """Read every file of the data and compare it with what the lock pins.
+    """Read all of the data and compare it with the lock.
 
     `repro exec` trusts the size, times and inode of files that it read before; this trusts nothing.
     """

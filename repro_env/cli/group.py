@@ -96,6 +96,9 @@ def run() -> int:
     """Run the command line that this process was started with and return its exit status. Errors: `ReproError`."""
     try:
         status = repro.main(prog_name="repro", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return UsageError.exit_status
     except click.UsageError as error:
         path = error.ctx.command_path if error.ctx else "repro"
         raise UsageError(error.format_message().removesuffix("."), hint=f"see `{path} --help`") from error

@@ -26,6 +26,13 @@ def test_help(command: str, tmp_path: Path, golden: Golden) -> None:
     golden(f"help-{command or 'repro'}.txt", str(OnDisk(tmp_path).repro(*words)))
 
 
+@pytest.mark.parametrize("words", [(), ("data",)])
+def test_without_a_command_there_is_its_help(words: tuple[str, ...], tmp_path: Path) -> None:
+    answer = OnDisk(tmp_path).repro(*words)
+    assert (answer.status, answer.stdout) == (2, "")
+    assert answer.stderr == OnDisk(tmp_path).repro(*words, "--help").stdout
+
+
 def test_no_project(tmp_path: Path, golden: Golden) -> None:
     (tmp_path / "empty").mkdir()
     golden("no-project.txt", str(OnDisk(tmp_path / "empty").repro("lock", "--check")))
