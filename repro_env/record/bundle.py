@@ -1,7 +1,7 @@
 """A run in one file, with those upstream of it: what repeats them on another machine, beside the repository.
 
     run                          the id of the run that was asked for
-    runs/ID/record.json          each record, with its signature if it has one
+    runs/ID/record.json          each record, with its signatures if it has any
     runs/ID/repro.lock           its lock
     runs/ID/code.diff            what was not committed when it started
     runs/ID/manifests/...        which files its outputs were
@@ -22,9 +22,9 @@ from repro_env.errors import IntegrityError, UsageError
 from repro_env.record.runs import Run, read_record
 
 _HEAD = "run"
-_FILES = ("record.json", "record.json.dsse", "repro.lock", "code.diff")
+_FILES = ("record.json", "record.json.dsse", "record.json.sigstore.json", "repro.lock", "code.diff")
 _MEMBER = re.compile(
-    r"runs/[A-Za-z0-9_-]+/(record\.json(\.dsse)?|repro\.lock|code\.diff|manifests/[A-Za-z0-9_-]+\.manifest)\Z"
+    r"runs/[A-Za-z0-9_-]+/(record\.json(\.dsse|\.sigstore\.json)?|repro\.lock|code\.diff|manifests/[A-Za-z0-9_-]+\.manifest)\Z"
 )
 
 

@@ -20,6 +20,8 @@ def kept(directory: Path, name: str) -> Run:
     (place / "record.json").write_bytes(document(record))
     (place / "repro.lock").write_text(f"lock of {name}")
     (place / "manifests/table.manifest").write_text("manifest")
+    (place / "record.json.dsse").write_text("signed")
+    (place / "record.json.sigstore.json").write_text("signed by others")
     (place / "output.log").write_text("not for others")
     return Run(directory=place, record=record)
 
@@ -34,7 +36,8 @@ def test_what_is_written_opens_elsewhere(tmp_path: Path) -> None:
     opened = open_bundle(tmp_path / "one.tar", tmp_path / "b")
     assert [one.record for one in opened] == [run.record, maker.record]
     names = {str(path.relative_to(opened[0].directory)) for path in opened[0].directory.rglob("*") if path.is_file()}
-    assert names == {"record.json", "repro.lock", "manifests/table.manifest"}
+    signatures = {"record.json.dsse", "record.json.sigstore.json"}
+    assert names == {"record.json", "repro.lock", "manifests/table.manifest", *signatures}
 
 
 @pytest.mark.parametrize("name", ["../escape", "runs/x/other", "/runs/x/record.json", "runs/../record.json"])
