@@ -97,8 +97,15 @@ def remove_tree(path: Path) -> None:
         try:
             shutil.rmtree(path)
         except PermissionError:
-            for root, _directories, _names in os.walk(path):
-                os.chmod(root, 0o700)
+            _open_up(path)
             shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def _open_up(path: Path) -> None:
+    os.chmod(path, 0o700)
+    for directory, names, _files in os.walk(path):  # from the top: what is opened here is listed next
+        for inner in (os.path.join(directory, name) for name in names):
+            if not os.path.islink(inner):
+                os.chmod(inner, 0o700)
