@@ -6,6 +6,7 @@ packages are copied into an index of files that has no others.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from html import escape
 from html.parser import HTMLParser
@@ -70,13 +71,14 @@ class _Anchors(HTMLParser):
         self._base = url
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Note a link, or what links are relative to."""
+        """Note a link, or what links are relative to; what is no address is passed over."""
         values = dict(attrs)
         href = values.get("href")
-        if tag == "base" and href:
-            self._base = urljoin(self._base, href)
-        elif tag == "a" and href:
-            self.lines.append(f"<a {' '.join(self._attributes(values, href))}>{escape(_file(href))}</a>\n")
+        with contextlib.suppress(ValueError):
+            if tag == "base" and href:
+                self._base = urljoin(self._base, href)
+            elif tag == "a" and href:
+                self.lines.append(f"<a {' '.join(self._attributes(values, href))}>{escape(_file(href))}</a>\n")
 
     def _attributes(self, values: dict[str, str | None], href: str) -> Iterator[str]:
         yield f'href="{escape(urljoin(self._base, href))}"'
