@@ -17,7 +17,7 @@ from repro_env.sizes import parse_size as parse_size  # noqa: PLC0414 - same
 
 _HEX64 = re.compile(r"[0-9a-f]{64}\Z")
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?\Z")
-_IDENTIFIER = re.compile(r"[a-z0-9](?:[a-z0-9_-]*[a-z0-9])?\Z")
+_IDENTIFIER = re.compile(r"[a-z0-9]+(?:(?:__?|-+)[a-z0-9]+)*\Z")
 _PYTHON = re.compile(r"3\.(\d{1,2})\Z")
 
 
@@ -102,11 +102,12 @@ def normalise_name(name: str) -> str:
 
 
 def check_identifier(text: str) -> str:
-    """Return a project, step, base, data or output name, which must fit an image reference."""
+    """Return a project, step, base, data or output name, which must fit an image reference.
+
+    Source: https://pkg.go.dev/github.com/distribution/reference, `path-component`.
+    """
     if not _IDENTIFIER.match(text):
-        raise ValueError(
-            f"{text!r} is not a name: use lower-case letters, digits, - and _, with a letter or digit at both ends"
-        )
+        raise ValueError(f"{text!r} is not a name: use lower-case letters and digits, with -, _ or __ between them")
     return text
 
 

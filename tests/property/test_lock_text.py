@@ -44,7 +44,7 @@ from repro_env.values import Digest, Platform, PythonVersion
 
 TEXT = dump_lock(locks.churn((locks.AMD64, locks.ARM64)))
 
-names = st.from_regex(r"[a-z0-9]([a-z0-9_-]{0,6}[a-z0-9])?", fullmatch=True)
+names = st.from_regex(r"[a-z0-9]{1,4}((_|__|-|--)[a-z0-9]{1,2}){0,2}", fullmatch=True)
 texts = st.text(st.characters(codec="utf-8"), max_size=12)
 paths = st.from_regex(r"[a-zé]{1,4}(/[a-z .'\"é]{0,3}[a-z]){0,2}", fullmatch=True)
 digests = st.binary(min_size=1, max_size=4).map(Digest.of)

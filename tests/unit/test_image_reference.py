@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from repro_env.values import Digest, ImageReference
+from repro_env.values import Digest, ImageReference, check_identifier
 
 HEX = "sha256:" + "ab" * 32
 
@@ -95,3 +95,15 @@ def test_any_text_is_read_or_refused(text: str) -> None:
     except ValueError:
         return
     assert ImageReference.parse(str(found)) == found
+
+
+@settings(deadline=None)
+@given(st.text(st.sampled_from("a0-_"), min_size=1, max_size=8))
+def test_a_name_is_part_of_a_reference_or_refused(name: str) -> None:
+    try:
+        check_identifier(name)
+    except ValueError:
+        with pytest.raises(ValueError, match="repository"):
+            ImageReference.parse(f"repro/{name}")
+    else:
+        assert ImageReference.parse(f"repro/{name}-{name}:{name}").tag == name

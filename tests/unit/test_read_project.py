@@ -164,12 +164,7 @@ BAD: dict[str, tuple[str, list[str]]] = {
     "name missing": (changed('name = "churn"\n', ""), ['1: project.name: missing (add name = "...")']),
     "name": (
         changed('"churn"', '"Churn!"'),
-        [
-            (
-                "2: project.name: 'Churn!' is not a name: use lower-case letters, digits, - and _, "
-                "with a letter or digit at both ends"
-            )
-        ],
+        [("2: project.name: 'Churn!' is not a name: use lower-case letters and digits, with -, _ or __ between them")],
     ),
     "platform": (
         changed('"linux/amd64", "linux/arm64"', '"linux/amd64", "linux/riscv", 3, "linux/amd64", "darwin/arm64"'),
@@ -375,8 +370,8 @@ BAD: dict[str, tuple[str, list[str]]] = {
         ),
         [
             (
-                "31: step.clean.outputs.Table: 'Table' is not a name: use lower-case letters, digits, - and _, "
-                "with a letter or digit at both ends"
+                "31: step.clean.outputs.Table: 'Table' is not a name: use lower-case letters and digits, "
+                "with -, _ or __ between them"
             ),
             "31: step.clean.outputs.dot: expected a path, found an empty string",
             "31: step.clean.outputs.n: expected a string, found a number (write it in quotes)",
@@ -451,8 +446,8 @@ BAD: dict[str, tuple[str, list[str]]] = {
         ),
         [
             (
-                "23: step.\"Clean.x\": 'Clean.x' is not a name: use lower-case letters, digits, - and _, "
-                "with a letter or digit at both ends"
+                "23: step.\"Clean.x\": 'Clean.x' is not a name: use lower-case letters and digits, "
+                "with -, _ or __ between them"
             )
         ],
     ),
