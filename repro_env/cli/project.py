@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from repro_env.config.model import Project, Step
 from repro_env.config.read import read_project
-from repro_env.edges.files import os_errors
+from repro_env.edges.files import os_errors, read_loosely
 from repro_env.errors import ConfigError, LockError
 from repro_env.frozen import dataclass
 from repro_env.lock.model import Lock
@@ -52,7 +52,7 @@ class Workspace:
         from repro_env.lock.local import local_paths, metadata_digest  # noqa: PLC0415 - same
 
         def digest(place: Path) -> Digest | None:
-            return metadata_digest(lambda name: _read_optional(place / name))
+            return metadata_digest(lambda name: read_loosely(place / name))
 
         return {path: digest(self.root / path) for path in local_paths(lock)}
 

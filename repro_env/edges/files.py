@@ -68,6 +68,17 @@ def write_atomically(path: Path, data: bytes, *, mode: int = 0o644) -> None:
             stream.write(data)
 
 
+def read_loosely(path: Path) -> str | None:
+    """Return what a file says as it stands, what is no UTF-8 in it replaced, or None where there is none.
+
+    Errors: `StoreError`.
+    """
+    if not path.is_file():
+        return None
+    with os_errors(f"read {path}"):
+        return path.read_bytes().decode(errors="replace")
+
+
 def flush_directory(path: Path) -> None:
     """Have the names in a directory on the disk, so that a power cut leaves what was written there. Errors: `OSError`.
 

@@ -13,6 +13,8 @@ import locks
 import pytest
 
 from repro_env.build.local import LocalBuilds, package_sources
+from repro_env.cli.project import open_workspace
+from repro_env.edges.http_client import HttpClient
 from repro_env.edges.report import Silent
 from repro_env.errors import BuildError, StoreError
 from repro_env.image.store import Store
@@ -22,6 +24,9 @@ from repro_env.lock.local import build_requires, declared, local_paths, metadata
 from repro_env.lock.model import Environment, LocalPackage, Lock
 from repro_env.lock.sources import PythonInputs
 from repro_env.resolve.python.local import find_local
+from repro_env.resolve.python.pylock import Directory
+from repro_env.resolve.python.request import StepRequest
+from repro_env.resolve.python.resolver import Resolver
 from repro_env.values import Digest, PythonVersion
 
 # A backend inside the package, of the standard library alone: a build that needs no index.
@@ -125,6 +130,36 @@ class TestMetadata:
         one, other = ({"pyproject.toml": text, "req.txt": line} for line in ("six", "numpy"))
         assert metadata_digest(one.get) != metadata_digest(other.get)
 
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "[tool.setuptools.dynamic]\noptional-dependencies = []\n",
+            "[tool.setuptools.dynamic]\ndependencies = { file = 5 }\n",
+            "[tool.setuptools]\ndynamic = 1\n",
+            "[project]\ndependencies = 5\noptional-dependencies = { a = 1 }\n",
+        ],
+    )
+    def test_what_a_backend_would_refuse_is_no_fault_of_ours(self, text: str, tmp_path: Path) -> None:
+        assert self.digest(pyproject_toml=text) is not None
+        write(tmp_path / "own", {"pyproject.toml": f'{text}\n[tool.uv.workspace]\nmembers = ["/x", "", 1]\n'})
+        uv = {"pyproject.toml": {"sources": {"other": {"workspace": True}}}}
+        assert find_local(PythonInputs(dependencies=("own @ ./own", "other"), uv=uv), tmp_path).keys() == {"own"}
+
+    def test_locking_and_checking_read_alike(self, tmp_path: Path, store: Store) -> None:
+        """Line ends, and what is no UTF-8, in a file that is somebody else's."""
+        step = '[step.s]\nbase = "b"\npython = "3.11"\ncommand = ["true"]\n'
+        (tmp_path / "repro.toml").write_text(f'[project]\nname = "p"\n[base.b]\ndebian = "bookworm"\n{step}')
+        (tmp_path / "own").mkdir()
+        (tmp_path / "own" / "setup.py").write_bytes(b"# -*- coding: latin-1 -*-\r\nname = '\xe9'\r\n")
+        (tmp_path / "own" / "pyproject.toml").write_text("[build-system]\nrequires = []\n")
+        resolver = Resolver(project=tmp_path, store=store, http=HttpClient(), report=Silent())
+        found = Directory(name="own", path=tmp_path / "own")
+        request = StepRequest(
+            step="clean", python=PythonVersion(11), platform=locks.AMD64, glibc="2.36", inputs=PythonInputs()
+        )
+        locked = lock_with(resolver._local(found, request))
+        assert stale_local(locked, open_workspace(tmp_path).local_digests(locked)) == frozenset()
+
     def test_no_package_has_none(self) -> None:
         nothing: dict[str, str] = {}
         assert metadata_digest(nothing.get) is None
@@ -196,7 +231,9 @@ class TestFinding:
         assert find_local(PythonInputs(group=("three",), uv=uv), place / "pipe") == {"three": place / "libs/three"}
 
     def test_what_is_no_package_is_left_out(self, place: Path) -> None:
-        inputs = PythonInputs(dependencies=("a @ ./nowhere", "b @ https://h/b-1.whl", "c @ ./libs"))
+        inputs = PythonInputs(
+            dependencies=("a @ ./nowhere", "b @ https://h/b-1.whl", "c @ ./libs", "d @ file://[", "e @ file:%00")
+        )
         assert find_local(inputs, place) == {}
 
 

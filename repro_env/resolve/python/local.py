@@ -91,11 +91,12 @@ def _lines(inputs: PythonInputs) -> list[str]:
 
 def _directory(text: str, place: Path) -> Path | None:
     """Return the directory that a path or `file:` URL names, or None where it is no package's directory."""
-    if text.startswith("file:"):
-        text = unquote(urlsplit(text).path)
-    elif _SCHEME.match(text):
+    if not text.startswith("file:") and _SCHEME.match(text):
         return None
-    path = (place / text).resolve()
+    try:
+        path = (place / (unquote(urlsplit(text).path) if text.startswith("file:") else text)).resolve()
+    except ValueError:  # no address, or no name that a file could have
+        return None
     return path if any((path / name).is_file() for name in METADATA_FILES) else None
 
 

@@ -83,19 +83,15 @@ class Resolver:
     def _source(self, found: Distribution, request: StepRequest) -> SourcePackage:
         """Return the pin of a package that is to be built from its source distribution."""
         package = complete_source(found, project=self.project, store=self.store, http=self.http)
+        self.store.check(package.sha256, package.file)
         asked = build_requires(pyproject_of(self.store.blob(package.sha256), package.file))
         before = next((one.requires for one in request.previous_sources if one.name == package.name), ())
         return replace(package, requires=self._build_wheels(request, package.name, asked, before))
 
     def _local(self, found: Directory, request: StepRequest) -> LocalPackage:
         """Return what is pinned of a package of people's own."""
-
-        def read(name: str) -> str | None:
-            path = found.path / name
-            return path.read_text(encoding="utf-8") if path.is_file() else None
-
-        with files.os_errors(f"read the package {found.name}, at {found.path}"):
-            metadata, pyproject = metadata_digest(read), read(PYPROJECT) or ""
+        metadata = metadata_digest(lambda name: files.read_loosely(found.path / name))
+        pyproject = files.read_loosely(found.path / PYPROJECT) or ""
         if metadata is None:
             raise ResolutionError(f"step {request.step}: {found.name} has no pyproject.toml", f"in {found.path}")
         before = next((one.requires for one in request.previous_local if one.name == found.name), ())
