@@ -14,6 +14,9 @@ from typing import BinaryIO
 
 from repro_env.errors import StoreError
 
+_HERE, _EXCHANGE = -100, 2
+"""AT_FDCWD and RENAME_EXCHANGE. Source: fcntl.h, linux/fs.h."""
+
 
 @contextlib.contextmanager
 def os_errors(action: str) -> Iterator[None]:
@@ -93,17 +96,65 @@ def flush_directory(path: Path) -> None:
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold an exclusive advisory lock on `path` (made if absent). The kernel drops it when the process dies."""
+    """Hold an exclusive advisory lock on `path` (made if absent), which its holder may remove.
+
+    The kernel drops the lock when the process dies. Errors: `StoreError`.
+    """
     with os_errors(f"lock {path}"):
         path.parent.mkdir(parents=True, exist_ok=True)
-        stream = path.open("ab")
+        stream = _locked(path)
     with stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
         yield
 
 
+def _locked(path: Path) -> BinaryIO:
+    while True:
+        with contextlib.ExitStack() as opened:
+            stream = opened.enter_context(path.open("ab"))
+            fcntl.flock(stream, fcntl.LOCK_EX)
+            # Whoever held it may have removed the file meanwhile; then others lock another one of that name.
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(stream.fileno()), path.stat()):
+                    opened.pop_all()
+                    return stream
+
+
+def take_place(new: Path, target: Path) -> None:
+    """Put a file or directory where another may stand, which is at `new` then for the caller to remove.
+
+    In one step where the file system can do that. Elsewhere there is an instant with nothing at the target if either is
+    a directory; killed in it, what stood there is at `new` with `.old` after its name. Errors: `OSError`.
+    """
+    if not os.path.lexists(target) or _are_files(new, target):
+        os.replace(new, target)
+    elif not _exchanged(new, target):
+        old = new.with_name(f"{new.name}.old")
+        os.rename(target, old)
+        try:
+            os.rename(new, target)
+        except BaseException:
+            os.rename(old, target)
+            raise
+        os.rename(old, new)
+
+
+def _are_files(*paths: Path) -> bool:
+    return not any(path.is_dir() and not path.is_symlink() for path in paths)
+
+
+def _exchanged(one: Path, other: Path) -> bool:
+    """Let two paths change places, and say whether the system can do that. Source: renameat2(2)."""
+    import ctypes  # noqa: PLC0415 - only where a directory is replaced
+
+    try:
+        rename = ctypes.CDLL(None).renameat2
+    except AttributeError:  # a C library older than glibc 2.28
+        return False
+    return rename(_HERE, os.fsencode(one), _HERE, os.fsencode(other), _EXCHANGE) == 0
+
+
 def remove_tree(path: Path) -> None:
-    """Remove a directory tree, read-only directories included; absent is fine."""
+    """Remove a directory tree, directories that are closed to us included; absent is fine. Errors: `OSError`."""
     if path.is_dir() and not path.is_symlink():
         try:
             shutil.rmtree(path)
