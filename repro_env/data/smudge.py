@@ -11,6 +11,7 @@ from repro_env.data import lfs
 from repro_env.data.sources.words import scrubbed
 from repro_env.edges import process
 from repro_env.edges.files import os_errors, replacing
+from repro_env.edges.git import git_environment
 from repro_env.errors import FetchError, IntegrityError
 
 _FETCHING = 24 * 3600.0
@@ -33,7 +34,7 @@ def _fetch(root: Path, environ: Mapping[str, str]) -> None:
     completed = process.run(
         ["git", "-C", directory, "lfs", "fetch"],
         timeout=_FETCHING,
-        env={**environ, "GIT_TERMINAL_PROMPT": "0"},
+        env=git_environment(environ),
         check=False,
     )
     if completed.status:

@@ -107,6 +107,26 @@ def test_a_commit_that_no_branch_leads_to_any_more_is_in_the_store(work: Path, u
         machine.elsewhere().pull(locked)
 
 
+def test_a_hooks_variables_lead_nowhere(work: Path, uri: str, machine: Machine) -> None:
+    git(work.parent, "init", "--quiet", "other")
+    other = work.parent / "other" / ".git"
+    hooked = Machine(root=machine.root, environ={"GIT_DIR": str(other), "GIT_INDEX_FILE": str(other / "index")})
+    locked = hooked.lock(uri=f"{uri}#data")
+    assert locked.revision == git(work, "rev-parse", "HEAD")
+    assert sorted(os.listdir(other / "objects")) == ["info", "pack"], "nothing is fetched into the hook's repository"
+
+
+def test_what_a_kill_left_of_a_copy_is_completed(uri: str, machine: Machine) -> None:
+    locked = machine.lock(uri=uri)
+    there = machine.elsewhere()
+    (made,) = (one for one in (machine.root / "store" / "data" / "git").iterdir() if one.is_dir())
+    half = there.root / "store" / "data" / "git" / made.name
+    half.mkdir(parents=True)
+    (half / "HEAD").write_text("ref: refs/heads/main\n")
+    there.pull(locked)
+    assert there.measure(locked).digest == locked.digest
+
+
 def test_what_git_refuses_is_told_without_a_secret(work: Path, uri: str, machine: Machine) -> None:
     for wrong in (f"{uri}@nowhere", f"{uri}#nowhere", f"{uri}@{'0' * 40}"):
         with pytest.raises(NotFoundError):

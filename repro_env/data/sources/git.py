@@ -22,6 +22,7 @@ from repro_env.data import lfs, manifest
 from repro_env.data.sources.base import Context, RemoteFile, Request, Resolved, Source
 from repro_env.data.sources.words import no_option, scrubbed
 from repro_env.edges import files, process
+from repro_env.edges.git import git_environment
 from repro_env.edges.http import Body, NotFoundError
 from repro_env.edges.report import Reporter
 from repro_env.errors import ConfigError, FetchError, ToolError
@@ -55,8 +56,7 @@ class Git:
         self._had: set[tuple[Path, str]] = set()
         self._asking = threading.Lock()
         self._asked: dict[Path, process.Asked] = {}
-        # Nobody may be asked for a password behind a progress display; and no repository's hooks or filters are run.
-        self._environ = {**environ, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C.UTF-8", "GIT_NO_LAZY_FETCH": "1"}
+        self._environ = {**git_environment(environ), "GIT_NO_LAZY_FETCH": "1"}
 
     def resolve(self, request: Request) -> Resolved:
         """Return the commit that a revision names, by default that of the repository's own branch."""
@@ -132,9 +132,9 @@ class Git:
         if (repository, commit) in self._had:
             return repository
         with files.locked(repository.with_suffix(".lock")):
-            if not (repository / "HEAD").exists():
-                self._run(["init", "--quiet", "--bare", str(repository)], address, _ASKING)
             if not self._has(repository, commit):
+                # Of one that is there this changes nothing, and one that a kill left half made it completes.
+                self._run(["init", "--quiet", "--bare", str(repository)], address, _ASKING)
                 self._fetch(repository, address, commit)
         self._had.add((repository, commit))
         return repository
@@ -188,7 +188,7 @@ class Git:
         name = manifest.escape(inside).decode() if resolved.kind == "directory" else ""
         pin = f"gitblob:{one.oid}"
         if one.mode == _LINK:
-            target = manifest.escape(self._content(repository, one.oid, address)).decode()
+            target = manifest.escape(self._small(repository, one.oid, address)).decode()
             return RemoteFile(path=name, size=0, kind="link", target=target, locator=f"git:{one.oid}")
         kind = "executable" if one.mode == _EXECUTABLE else "file"
         if pointer := pointers.get(one.oid):
