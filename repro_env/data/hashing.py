@@ -76,7 +76,7 @@ def hash_file(root: bytes, name: bytes, expected: bytes, progress: Progress) -> 
     left = size
     with steady(path):
         # A file that was replaced since the scan must not be followed elsewhere, nor be waited for.
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | (os.O_NOFOLLOW | os.O_NONBLOCK if name else 0))
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (os.O_NOFOLLOW if name else 0))
         try:
             while left and (piece := os.read(descriptor, min(_BUFFER, left))):
                 digest.update(piece)

@@ -11,7 +11,6 @@ One line a file, sorted by the bytes of its path: kind, size in bytes or `-`, pi
 
 from __future__ import annotations
 
-import posixpath
 from collections.abc import Iterable, Mapping, Sequence
 
 from repro_env.data import manifest
@@ -19,7 +18,7 @@ from repro_env.data.manifest import Entry
 from repro_env.data.measure import nothing_selected
 from repro_env.data.select import Selection
 from repro_env.data.sources.base import RemoteFile, Resolved, Source
-from repro_env.data.tree import listed
+from repro_env.data.tree import leaves, listed
 from repro_env.errors import ConfigError, VerificationError
 from repro_env.values import Digest
 
@@ -41,27 +40,28 @@ def list_files(source: Source, resolved: Resolved, selection: Selection) -> tupl
         if len(found) != 1 or found[0].path:
             raise VerificationError(f"{name} was a single file and is not any more", resolved.request.uri)
         return tuple(found)
-    taken = [file for file in found if selection.takes_all or selection.takes(manifest.unescape(file.path.encode()))]
+    taken = [file for file in found if selection.takes_all or selection.takes(_plain(file.path))]
     if not taken:
         if selection.takes_all:
             raise VerificationError(f"{name} is empty", resolved.request.uri or resolved.request.path)
         raise nothing_selected(name, selection)
     _check_names(name, taken)
-    return tuple(sorted(taken, key=lambda file: manifest.unescape(file.path.encode())))
+    return tuple(sorted(taken, key=lambda file: _plain(file.path)))
 
 
 def _check_names(name: str, files: Sequence[RemoteFile]) -> None:
     """Check that every file has a place of its own inside a directory. Errors: `VerificationError` that names all."""
     paths = {file.path for file in files}
+    targets = {_plain(file.path): _plain(file.target) for file in files if file.kind == "link"}
     wrong = [f"{file.path}: is listed twice" for file in _twice(files)]
     for file in files:
-        plain = manifest.unescape(file.path.encode())
+        plain = _plain(file.path)
         parts = plain.split(b"/")
         if any(part in (b"", b".", b"..") or b"\0" in part for part in parts):
             wrong.append(f"{file.path}: is no name of a file inside a directory")
         elif above := next((up for up in _parents(file.path) if up in paths), ""):
             wrong.append(f"{file.path}: lies below {above}, which is a file")
-        elif file.kind == "link" and _leaves(file.path, file.target):
+        elif file.kind == "link" and leaves(plain, targets):
             wrong.append(f"{file.path} -> {file.target}: leaves the data")
     if wrong:
         raise VerificationError(f"{name} cannot be a directory", listed(sorted(wrong)), "leave them out with exclude")
@@ -80,9 +80,8 @@ def _parents(path: str) -> Iterable[str]:
         yield path
 
 
-def _leaves(path: str, target: str) -> bool:
-    place = posixpath.normpath(posixpath.join(posixpath.dirname(path), target))
-    return target.startswith("/") or place == ".." or place.startswith("../")
+def _plain(text: str) -> bytes:
+    return manifest.unescape(text.encode())
 
 
 def entries_of(files: Iterable[RemoteFile], contents: Mapping[str, Entry]) -> dict[str, Entry]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import posixpath
 import stat
 import time
 from pathlib import Path
@@ -12,7 +11,7 @@ from pathlib import Path
 from repro_env.data.cache import Remembered, StatCache
 from repro_env.data.hashing import hash_files
 from repro_env.data.select import EVERYTHING, Selection
-from repro_env.data.tree import RECORD, Scan, Tree, changed, is_file, listed, scan, scan_file, shown, steady
+from repro_env.data.tree import RECORD, Scan, Tree, changed, is_file, leaves, listed, scan, scan_file, shown, steady
 from repro_env.edges.files import os_errors, write_atomically
 from repro_env.edges.report import Reporter, Silent
 from repro_env.errors import StoreError, VerificationError
@@ -74,7 +73,7 @@ def measure(
     if known and _unchanged(known.tree, found):
         return _measured(kind, known, selection)
     tree = _read(root, found, known.tree if known else None, reporter, workers or (os.cpu_count() or 1) + 4)
-    _still(root, found)
+    _still(root, found, selection)
     fresh = Remembered(tree=tree, digest=_digest(kind, tree), size=tree.size)
     if cache:
         cache.remember(root, fresh, began=began, selection=selection.key)
@@ -170,7 +169,7 @@ def _links(root: bytes, found: Scan) -> dict[bytes, bytes]:
     for name in names:
         with steady(root + b"/" + name):
             targets[name] = os.readlink(root + b"/" + name)
-    leaving = [f"{shown(name)} -> {shown(target)}" for name, target in targets.items() if _leaves(name, target)]
+    leaving = [f"{shown(name)} -> {shown(target)}" for name, target in targets.items() if leaves(name, targets)]
     if leaving:
         raise VerificationError(
             f"{shown(root)} holds links that leave it",
@@ -180,16 +179,15 @@ def _links(root: bytes, found: Scan) -> dict[bytes, bytes]:
     return targets
 
 
-def _leaves(name: bytes, target: bytes) -> bool:
-    place = posixpath.normpath(posixpath.join(posixpath.dirname(name), target))
-    return target.startswith(b"/") or place == b".." or place.startswith(b"../")
-
-
-def _still(root: bytes, found: Scan) -> None:
+def _still(root: bytes, found: Scan, selection: Selection) -> None:
     """Check that no file came, went or was renamed while the others were read. Errors: `VerificationError`."""
     for prefix, modified in found.directories.items():
         place = root + b"/" + prefix
         with steady(place):
             now = os.stat(place).st_mtime_ns
-        if now != modified:
+        if now == modified:
+            continue
+        again = scan(root, selection)  # what came or went may be nothing that counts
+        if (again.names, again.records) != (found.names, found.records):
             raise changed(place)
+        return

@@ -24,6 +24,8 @@ no program can set, unless it happens within one tick of the file system's clock
 
 DIGEST_SIZE = 32
 _SHOWN = 10
+_MOST_LINKS = 40
+"""Links that the kernel follows on one path before it takes them for a loop. Source: path_resolution(7)."""
 _GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EINVAL, errno.ENXIO)
 """What the kernel says of a name that is gone, or that became something else than it was."""
 
@@ -133,6 +135,30 @@ def steady(path: bytes) -> Iterator[None]:
         if isinstance(error.__cause__, OSError) and error.__cause__.errno in _GONE:
             raise changed(path) from error
         raise
+
+
+def leaves(name: bytes, targets: Mapping[bytes, bytes]) -> bool:
+    """Whether the link `name` leads out of the directory, on its own or through others of the links in `targets`."""
+    place, left = name.split(b"/")[:-1], targets[name].split(b"/")[::-1]
+    if targets[name].startswith(b"/"):
+        return True
+    followed = 0
+    while left and followed < _MOST_LINKS:
+        part = left.pop()
+        if part == b"..":
+            if not place:
+                return True
+            place.pop()
+        elif part not in (b"", b"."):
+            target = targets.get(b"/".join([*place, part]))
+            if target is None:
+                place.append(part)
+                continue
+            if target.startswith(b"/"):
+                return True
+            followed += 1
+            left += target.split(b"/")[::-1]
+    return False
 
 
 def changed(path: bytes) -> VerificationError:

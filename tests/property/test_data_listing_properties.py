@@ -74,6 +74,13 @@ def test_links_that_would_leave_the_data_are_refused(target: str) -> None:
         listed([RemoteFile(path="a", kind="link", target=target)])
 
 
+def test_a_link_that_would_leave_the_data_through_another_is_refused() -> None:
+    up = RemoteFile(path="sub/up", kind="link", target="..")
+    listed([up, RemoteFile(path="a", kind="link", target="sub/up/b")])
+    with pytest.raises(VerificationError, match=r"a -> .* leaves the data"):
+        listed([up, RemoteFile(path="a", kind="link", target="sub/up/../x")])
+
+
 def test_two_files_of_one_name_and_a_file_below_a_file_are_refused() -> None:
     files = [RemoteFile(path=path, size=1) for path in ("a", "a", "b", "b/c/d")]
     with pytest.raises(VerificationError) as error:

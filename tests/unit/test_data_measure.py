@@ -14,6 +14,7 @@ from datatree import make_data, of, settle
 from repro_env.data import hashing, manifest
 from repro_env.data.cache import StatCache
 from repro_env.data.measure import measure
+from repro_env.data.select import Selection
 from repro_env.edges.report import Silent
 from repro_env.errors import ReproError, StoreError, VerificationError
 from repro_env.values import Digest
@@ -121,6 +122,15 @@ def test_a_link_that_leaves_the_directory_is_refused_by_name(data: Path, target:
     assert error.why.startswith("sub/out -> ")
 
 
+@pytest.mark.parametrize("target", ["sub/up/../outside", "by/..", "sub/../by/sub/up/../x"])
+def test_a_link_that_leaves_the_directory_through_another_is_refused(data: Path, target: str) -> None:
+    (data / "sub" / "up").symlink_to("..")
+    (data / "by").symlink_to("sub/up")
+    (data / "out").symlink_to(target)
+    assert os.path.realpath(data / "out").startswith(str(data) + "/") is False
+    assert refused(data).why.splitlines() == [f"out -> {target}"]
+
+
 def test_links_in_a_loop_and_links_to_nothing_are_data_like_others(data: Path) -> None:
     (data / "loop").symlink_to("loop")
     (data / "sub" / "up").symlink_to("..")
@@ -198,6 +208,27 @@ def test_a_directory_that_changes_while_it_is_read_is_reported(
     error = refused(data)
     assert isinstance(error, VerificationError)
     assert "changed while it was read" in error.what
+
+
+def test_what_does_not_count_may_change_meanwhile(data: Path, between: Callable[[Callable[[], object]], None]) -> None:
+    between(lambda: (data / "today.log").write_text("x"))
+    selection = Selection(exclude=("*.log",))
+    found = measure(data, reporter=Silent(), selection=selection)
+    assert found.files == 4
+    between(lambda: (data / "more.txt").write_text("x"))
+    with pytest.raises(VerificationError, match="changed while it was read"):
+        measure(data, reporter=Silent(), selection=selection)
+
+
+def test_a_single_file_swapped_for_a_pipe_does_not_hang(
+    data: Path, between: Callable[[Callable[[], object]], None]
+) -> None:
+    def swap() -> None:
+        (data / "a.txt").unlink()
+        os.mkfifo(data / "a.txt")
+
+    between(swap)
+    assert "changed while it was read" in refused(data / "a.txt").what
 
 
 def test_a_file_swapped_for_a_pipe_does_not_hang(data: Path, between: Callable[[Callable[[], object]], None]) -> None:
