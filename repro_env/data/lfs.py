@@ -20,7 +20,7 @@ _POINTER = re.compile(
     rb"(?:ext-[^\n]*\n)*oid sha256:([0-9a-f]{64})\nsize (\d{1,15})\n\Z"
 )
 _SMALLEST, _LARGEST = 100, 1024
-_MARK = b"filter=lfs"
+_ATTRIBUTES, _MARK = b".gitattributes", b"filter=lfs"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,9 +45,9 @@ def parse_pointer(content: bytes) -> Pointer | None:
 def pointers_in(root: Path, tree: Tree) -> dict[bytes, Pointer]:
     """Return the pointers among the files of a measured tree by name; a single file's name is empty.
 
-    Only where some `.gitattributes` around speaks of LFS is any file looked at.
+    Only where some `.gitattributes` around speaks of LFS, or one is among them, is any file looked at.
     """
-    if not _is_lfs_around(root):
+    if not (_is_lfs_around(root) or any(name.endswith(_ATTRIBUTES) for name in tree.names)):
         return {}
     found = {}
     for name, record in zip(tree.names, tree.records, strict=True):
@@ -63,18 +63,28 @@ def pointers_in(root: Path, tree: Tree) -> dict[bytes, Pointer]:
 def local_object(root: Path, digest: Digest) -> Path | None:
     """Return where the repository around `root` keeps an LFS object, if it has it."""
     for directory in _upwards(root):
-        path = directory / ".git" / "lfs" / "objects" / digest.hex[:2] / digest.hex[2:4] / digest.hex
-        if path.is_file():
-            return path
-        if (directory / ".git").exists():
-            break
+        if (own := directory / ".git").exists():
+            path = _repository(own) / "lfs" / "objects" / digest.hex[:2] / digest.hex[2:4] / digest.hex
+            return path if path.is_file() else None
     return None
+
+
+def _repository(own: Path) -> Path:
+    """Return the repository that a `.git` is, or that it names in a worktree or a submodule.
+
+    Source: gitrepository-layout(5).
+    """
+    with contextlib.suppress(OSError):
+        if own.is_file():
+            own = own.parent / os.fsdecode(own.read_bytes().removeprefix(b"gitdir: ").rstrip(b"\n"))
+        return own / os.fsdecode((own / "commondir").read_bytes().rstrip(b"\n"))
+    return own
 
 
 def _is_lfs_around(root: Path) -> bool:
     for directory in _upwards(root):
         with contextlib.suppress(OSError):
-            if _MARK in (directory / ".gitattributes").read_bytes():
+            if _MARK in (directory / os.fsdecode(_ATTRIBUTES)).read_bytes():
                 return True
         if (directory / ".git").exists():
             break

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -161,11 +162,39 @@ def test_a_pin_alone_can_be_taken_over(machine: Machine) -> None:
     assert (machine.project / "raw.csv").read_text() == "one"
 
 
+def test_a_list_of_dvcs_is_held_against_its_md5(machine: Machine) -> None:
+    machine.project.mkdir(parents=True)
+    listed = json.dumps([{"md5": hashlib.md5(b"one").hexdigest(), "relpath": "a"}]).encode()
+    md5 = f"{hashlib.md5(listed).hexdigest()}.dir"
+    (machine.project / "raw.dvc").write_text(f"outs:\n- md5: {md5}\n  path: raw\n")
+    cache = machine.project / ".dvc" / "cache" / "files" / "md5"
+    for content, name in ((b"one", hashlib.md5(b"one").hexdigest()), (listed, md5)):
+        (cache / name[:2]).mkdir(parents=True)
+        (cache / name[:2] / name[2:]).write_bytes(content)
+    locked = machine.lock(path="raw.dvc")
+    (cache / md5[:2] / md5[2:]).write_bytes(listed.replace(b'"a"', b'"b"'))
+    with pytest.raises(IntegrityError, match="list of data raw is damaged"):
+        machine.pull(locked)
+    assert not (machine.project / "raw").exists()
+    (cache / md5[:2] / md5[2:]).write_bytes(listed)
+    machine.pull(locked)
+    assert (machine.project / "raw" / "a").read_text() == "one"
+
+
+@pytest.mark.parametrize("text", ["stages: [1]\n", "stages: {make: 1}\n", "stages: {make: {outs: 1}}\n", "a: 1\n"])
+def test_a_lock_of_dvcs_that_says_nothing_is_told(machine: Machine, text: str) -> None:
+    machine.project.mkdir(parents=True)
+    (machine.project / "dvc.lock").write_text(text)
+    with pytest.raises(FetchError, match="DVC does not track out"):
+        machine.lock(path="out", source="dvc")
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
         ("{", "is not YAML"),
         ("outs: []\n", "does not have one output"),
+        ("outs: [1]\n", "does not have one output"),
         ("outs:\n- path: raw.csv\n", "no output with an MD5"),
         ("outs:\n- md5: " + "0" * 32 + "\n  path: ../../etc/passwd\n", "inside the project"),
         ("- 1\n", "is not a file of DVC's"),
@@ -221,6 +250,31 @@ def test_a_pointer_is_pulled_from_the_repositorys_own_objects(pointers: Path, ma
     machine.pull(locked)
     assert (pointers / "big.bin").read_bytes() == CONTENT
     assert machine.measure(locked).digest == locked.digest
+
+
+def test_a_pointer_in_a_worktree_is_pulled_from_the_repositorys_own_objects(pointers: Path, machine: Machine) -> None:
+    def git(*words: str) -> None:
+        settings = ("user.name=a", "user.email=a@b", "filter.lfs.clean=cat", "filter.lfs.smudge=cat")
+        plain = [word for setting in settings for word in ("-c", setting)]
+        env = {**os.environ, "GIT_LFS_SKIP_SMUDGE": "1"}
+        subprocess.run(["git", *plain, *words], cwd=machine.project, env=env, check=True, capture_output=True)
+
+    git("add", "--all")
+    git("commit", "--quiet", "--message", "large")
+    other = machine.elsewhere()
+    git("worktree", "add", "--quiet", str(other.project))
+    objects = machine.project / ".git" / "lfs" / "objects" / OID[:2] / OID[2:4]
+    objects.mkdir(parents=True, exist_ok=True)
+    (objects / OID).write_bytes(CONTENT)
+    other.pull(other.lock(path="data"))
+    assert (other.project / "data" / "big.bin").read_bytes() == CONTENT
+
+
+def test_attributes_below_the_data_tell_of_pointers(pointers: Path, machine: Machine) -> None:
+    (pointers / "large").mkdir()
+    attributes = (machine.project / ".gitattributes").rename(pointers / "large" / ".gitattributes")
+    (pointers / "big.bin").rename(pointers / "large" / "big.bin")
+    assert machine.lock(path="data").size == len(CONTENT) + 5 + attributes.stat().st_size
 
 
 def test_a_pointer_that_cannot_be_had_is_told(pointers: Path, machine: Machine) -> None:

@@ -26,7 +26,7 @@ from repro_env.edges import process
 from repro_env.edges.files import os_errors
 from repro_env.edges.http import Body, NotFoundError
 from repro_env.edges.http_files import FileBody
-from repro_env.errors import ConfigError, FetchError, ToolError, VerificationError
+from repro_env.errors import ConfigError, FetchError, IntegrityError, ToolError, VerificationError
 from repro_env.frozen import dataclass
 
 _MD5 = re.compile(r"[0-9a-f]{32}(?:\.dir)?\Z")
@@ -84,13 +84,13 @@ class Dvc:
         md5 = resolved.revision.removeprefix("md5:")
         if resolved.kind == "file":
             return (RemoteFile(path="", size=resolved.size or None, pin=f"md5:{md5}", locator=md5),)
-        content = self._cached(md5, resolved.request).read_bytes()
-        try:
-            listed = [(str(entry["relpath"]), str(entry["md5"])) for entry in json.loads(content)]
-        except (ValueError, KeyError, TypeError) as error:
-            raise FetchError(
-                f"DVC's list of data {resolved.request.name} is damaged", md5, "run `dvc fetch`"
-            ) from error
+        path = self._cached(md5, resolved.request)
+        with os_errors(f"read {path}"):
+            content = path.read_bytes()
+        listed = _listed(content) if f"{_md5(content)}.dir" == md5 else None
+        if listed is None:
+            hint = "remove that file, and run `dvc fetch`"
+            raise IntegrityError(f"DVC's list of data {resolved.request.name} is damaged", str(path), hint)
         return [
             RemoteFile(path=manifest.escape(os.fsencode(path)).decode(), pin=f"md5:{digest}", locator=digest)
             for path, digest in listed
@@ -100,7 +100,9 @@ class Dvc:
     def open(self, resolved: Resolved, file: RemoteFile, *, offset: int = 0) -> Iterator[Body]:
         """Open one file of DVC's cache."""
         path = self._cached(file.locator, resolved.request)
-        with os_errors(f"read {path}"), path.open("rb") as stream:
+        with os_errors(f"read {path}"):
+            stream = path.open("rb")
+        with stream:
             yield FileBody(stream, str(path), offset)
 
     def verify(self, name: str, place: Path, pin: str) -> None:
@@ -121,8 +123,8 @@ class Dvc:
 
     def _of_file(self, request: Request) -> _Out:
         document = _read(self._root / request.path, request.name)
-        outs = document.get("outs") if isinstance(document, dict) else None
-        if not isinstance(outs, list) or len(outs) != 1 or not isinstance(outs[0], dict):
+        outs = _outs(document)
+        if len(outs) != 1:
             raise ConfigError(f"data {request.name}: {request.path} does not have one output")
         base = posixpath.join(posixpath.dirname(request.path), str(document.get("wdir", ".")))
         return _out(outs[0], base, request.path, request.name)
@@ -133,12 +135,11 @@ class Dvc:
             lock = self._root / up / "dvc.lock"
             if not lock.is_file():
                 continue
-            stages = _read(lock, request.name).get("stages") or {}
-            for name, stage in stages.items():
-                for out in stage.get("outs") or ():
-                    found = _out(out, str(up), f"{up}/dvc.yaml:{name}", request.name)
-                    if found.path == posixpath.normpath(request.path):
-                        return found
+            stages = _read(lock, request.name).get("stages")
+            for name, stage in stages.items() if isinstance(stages, dict) else ():
+                for out in _outs(stage):
+                    if _path(out, str(up)) == posixpath.normpath(request.path):
+                        return _out(out, str(up), f"{up}/dvc.yaml:{name}", request.name)
         hint = "name a .dvc file, or an output of a stage in dvc.lock"
         raise NotFoundError(f"data {request.name}: DVC does not track {request.path}", "", hint)
 
@@ -175,7 +176,7 @@ class Dvc:
 
     def _fetch(self, request: Request) -> None:
         target = self._out(request).target
-        words = ["dvc", "fetch", "--quiet", target]
+        words = ["dvc", "fetch", "--quiet", "--", target]
         try:
             completed = process.run(words, timeout=_FETCHING, env=self._environ, cwd=self._root, check=False)
         except ToolError as error:
@@ -202,12 +203,24 @@ def md5_of(place: Path) -> str:
                 path = Path(directory, name)
                 found.append({"md5": _file_md5(path), "relpath": path.relative_to(place).as_posix()})
     found.sort(key=lambda entry: entry["relpath"])
-    return hashlib.md5(json.dumps(found, sort_keys=True).encode(), usedforsecurity=False).hexdigest() + ".dir"
+    return f"{_md5(json.dumps(found, sort_keys=True).encode())}.dir"
 
 
 def _file_md5(path: Path) -> str:
     with os_errors(f"read {path}"), path.open("rb") as stream:
         return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+def _md5(content: bytes) -> str:
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()
+
+
+def _listed(content: bytes) -> Sequence[tuple[str, str]] | None:
+    """Return the path and the MD5 of each file of DVC's list of a directory, or None for what is none."""
+    try:
+        return [(str(entry["relpath"]), str(entry["md5"])) for entry in json.loads(content)]
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def _read(path: Path, name: str) -> Any:
@@ -223,15 +236,26 @@ def _read(path: Path, name: str) -> Any:
     return found
 
 
+def _outs(document: Any) -> Sequence[Mapping[str, Any]]:
+    """Return what one of DVC's files, or a stage in one, lists as outputs."""
+    outs = document.get("outs") if isinstance(document, dict) else None
+    return [out for out in outs if isinstance(out, dict)] if isinstance(outs, list) else []
+
+
+def _path(out: Mapping[str, Any], base: str) -> str:
+    return posixpath.normpath(posixpath.join(base, str(out.get("path", ""))))
+
+
 def _out(out: Mapping[str, Any], base: str, target: str, name: str) -> _Out:
-    md5, path = str(out.get("md5", "")), posixpath.normpath(posixpath.join(base, str(out.get("path", ""))))
+    md5, path = str(out.get("md5", "")), _path(out, base)
     if not _MD5.match(md5) or path.startswith(("../", "/")) or path in (".", ".."):
         raise ConfigError(f"data {name}: {target} has no output with an MD5 inside the project", path)
+    size, count = (out.get(key) for key in ("size", "nfiles"))
     return _Out(
         path=path,
         md5=md5,
         target=target,
         plain=out.get("hash") == "md5",
-        size=int(out.get("size") or 0),
-        count=int(out.get("nfiles") or 1),
+        size=size if isinstance(size, int) else 0,
+        count=count if isinstance(count, int) else 1,
     )
