@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from repro_env.config import checks
 from repro_env.config.model import Data
 from repro_env.data import manifest
 from repro_env.data.download import Download, as_remote, shown_uri
@@ -145,7 +146,7 @@ class Remote:
         key = _address_key(resolved.request)
         seen = self.store.recall("data-seen", key) or {}
         files = [_as_seen(file, seen.get(file.path)) for file in files]
-        download = Download(source=self.source, resolved=resolved, store=self.store, report=self.report)
+        download = self._download(resolved)
         entries = entries_of(files, download.have([file for file in files if whole or file.digest is None]))
         self.store.remember(
             "data-seen", key, {file.path: _seen(file, entries[file.path]) for file in files if file.pin}
@@ -159,9 +160,11 @@ class Remote:
         if gone:
             lines = listed([f"{path or 'the file'} is gone" for path in gone])
             raise _changed(resolved.request.name, resolved.request.uri, lines)
-        download = Download(source=self.source, resolved=resolved, store=self.store, report=self.report)
         wanted = as_remote(known.entries, listing)
-        return Content(kind=known.kind, entries=entries_of(wanted, download.have(wanted)))
+        return Content(kind=known.kind, entries=entries_of(wanted, self._download(resolved).have(wanted)))
+
+    def _download(self, resolved: Resolved) -> Download:
+        return Download(source=self.source, resolved=resolved, store=self.store, report=self.report)
 
     def _has(self, content: Content) -> bool:
         return all(
@@ -219,7 +222,12 @@ def place_of(data: Data, resolved: Resolved) -> str:
     if resolved.home or data.path:
         return resolved.home or data.path
     own = f"{PLACES}/{data.name}"
-    return f"{own}/{resolved.file or data.name}" if resolved.kind == "file" else own
+    if resolved.kind != "file":
+        return own
+    try:
+        return checks.inside_path(f"{own}/{resolved.file or data.name}")
+    except ValueError:  # what addresses may hold and names in a lock may not
+        return f"{own}/{data.name}"
 
 
 def _locked(
@@ -274,9 +282,17 @@ def _weak_key(locked: LockedData) -> str:
 
 def _as_seen(file: RemoteFile, seen: Any) -> RemoteFile:
     """Return a file with the digest it had when it was last read, if its source calls it the same as then."""
-    if file.digest is not None or not seen or not file.pin or seen[0] != file.pin or not seen[2]:
+    if file.digest is not None or not seen or _says_little(file.pin):
         return file
-    return replace(file, digest=Digest(seen[2]), size=seen[1])
+    pin, size, digest = seen
+    if pin != file.pin or file.size not in (None, size) or not digest:
+        return file
+    return replace(file, digest=Digest(digest), size=size)
+
+
+def _says_little(pin: str) -> bool:
+    """Whether there is no pin, or one that other bytes may share: a weak ETag (RFC 9110, section 8.8.1)."""
+    return not pin or pin.startswith("etag:W/")
 
 
 def _seen(file: RemoteFile, entry: Entry) -> list[Any]:

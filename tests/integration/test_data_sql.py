@@ -17,6 +17,7 @@ import pytest
 from databases import ESCAPED, PASSWORD, Postgres, postgres, programs
 from pulling import Machine
 
+from repro_env.data.sources.base import RemoteFile, Resolved
 from repro_env.data.sources.sql import orders_itself
 from repro_env.errors import ConfigError, FetchError, ReproError, VerificationError
 from repro_env.lock.model import LockedData
@@ -75,6 +76,18 @@ def test_another_machine_gets_the_same_bytes_from_the_database(machine: Machine)
     there = machine.elsewhere()
     assert there.have(locked) == locked
     assert lock(there) == locked
+
+
+def test_an_answer_may_be_opened_again(machine: Machine) -> None:
+    locked = lock(machine)
+    source = machine.inputs._source("sql")
+    whole = b""
+    for offset in (0, 0, 4):
+        file = RemoteFile(path="", size=locked.size, digest=locked.digest)
+        with source.open(Resolved.of(locked), file, offset=offset) as body:
+            found = b"".join(body.chunks())
+        whole = whole or found
+        assert found == whole[offset:]
 
 
 def test_the_order_in_a_database_does_not_count(machine: Machine, database: Path) -> None:

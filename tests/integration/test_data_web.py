@@ -175,6 +175,53 @@ def test_a_version_that_moved_is_refused(server: Server, machine: Machine) -> No
     assert '"two"' in error.value.why
 
 
+@pytest.mark.parametrize("word", ['W/"one"', '"one"'])
+def test_a_weak_etag_does_not_stand_for_the_same_bytes(server: Server, machine: Machine, word: str) -> None:
+    etag(server, word)
+    before = machine.lock(uri=f"{server.url}/raw.csv")
+    (server.root / "raw.csv").write_bytes(RAW[::-1])
+    after = machine.lock(before, uri=f"{server.url}/raw.csv")
+    assert (after.digest == before.digest) == (not word.startswith("W/"))
+    (server.root / "raw.csv").write_bytes(RAW + b"x")
+    assert machine.lock(before, uri=f"{server.url}/raw.csv").digest == Digest.of(RAW + b"x"), "another size"
+
+
+@pytest.mark.parametrize("word", ['W/"one"', '"one"'])
+def test_what_a_server_has_only_a_weak_word_for_is_not_put_together(
+    server: Server, machine: Machine, word: str
+) -> None:
+    server.fault("/raw.csv", Fault(headers={"ETag": word}, cut=1_000_000, times=2))
+    machine.lock(uri=f"{server.url}/raw.csv")
+    asked = [asked for method, _, asked in server.log if method == "GET"]
+    assert asked == [None, None if word.startswith("W/") else "bytes=1000000-"]
+
+
+def test_a_name_that_no_path_can_have_is_replaced(server: Server, machine: Machine) -> None:
+    (server.root / "a\nb").write_bytes(b"odd")
+    locked = machine.lock(uri=f"{server.url}/a%0Ab")
+    assert (locked.path, locked.digest) == (".repro/data/raw/raw", Digest.of(b"odd"))
+
+
+def test_what_can_be_no_data_is_replaced_like_other_things(server: Server, machine: Machine) -> None:
+    locked = machine.lock(uri=f"{server.url}/raw.csv", path="in/raw.csv")
+    machine.place(locked).parent.mkdir()
+    machine.place(locked).symlink_to("nowhere")
+    with pytest.raises(VerificationError, match="was not put in place"):
+        machine.pull(locked)
+    machine.pull(locked, force=True)
+    assert machine.place(locked).read_bytes() == RAW
+    assert not machine.place(locked).is_symlink()
+
+
+def test_what_a_kill_left_beside_data_that_is_right_is_removed(server: Server, machine: Machine) -> None:
+    locked = machine.lock(uri=f"{server.url}/raw.csv")
+    machine.pull(locked)
+    left = machine.place(locked).with_name(".raw.csv.0a1b2c3d.repro")
+    left.mkdir()
+    assert not machine.pull(locked).placed
+    assert not left.exists()
+
+
 def test_content_seen_once_is_held_against_what_comes_later(server: Server, machine: Machine) -> None:
     etag(server)
     locked = machine.lock(uri=f"{server.url}/raw.csv", pin="version")

@@ -11,7 +11,7 @@ from repro_env.data.sources import az, gs
 from repro_env.data.sources.base import Request
 from repro_env.data.sources.object_store import Bucket, ObjectStore, Plain
 from repro_env.edges.http import NotFoundError
-from repro_env.errors import ConfigError, FetchError
+from repro_env.errors import ConfigError, FetchError, VerificationError
 
 memory = pytest.importorskip("fsspec.implementations.memory")
 
@@ -82,10 +82,22 @@ def test_what_is_not_there_and_what_is_refused(
     assert "open-sesame" not in str(error.value)
 
 
+def test_an_object_that_is_replaced_while_it_is_read_is_noticed(source: ObjectStore, system: Any) -> None:
+    resolved = source.resolve(Request(name="raw", uri="gs://bucket/raw/sub/b.csv"))
+    (file,) = source.files(resolved)
+    with source.open(resolved, file) as body:
+        pieces = body.chunks()
+        next(pieces)
+        system.pipe_file("/bucket/raw/sub/b.csv", b"two" * 6_000_000)
+        with pytest.raises(VerificationError, match="changed meanwhile"):
+            list(pieces)
+
+
 def test_the_words_of_google_and_of_azure() -> None:
     assert gs._word({"generation": "17", "etag": "x"}) == "generation:17"
     assert gs._exact("b/a", "generation:17") == "b/a#17"
     assert gs._exact("b/a", gs._word({"etag": "x"})) == "b/a"
+    assert gs._word({}) == az._word({}) == "", "what has no word of its own is not taken for another of that kind"
     assert az._word({"version_id": "2025-01-31T00:00:00Z", "etag": "x"}) == "version:2025-01-31T00:00:00Z"
     assert az._exact("c/a", "version:2025-01-31T00:00:00Z") == "c/a?versionid=2025-01-31T00:00:00Z"
     assert az._exact("c/a", "etag:x") == "c/a"

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from repro_env.data.sources.base import Context, Source
-from repro_env.data.sources.object_store import Bucket, ObjectStore, Plain
+from repro_env.data.sources.object_store import Bucket, ObjectStore, Plain, etag
 from repro_env.data.sources.words import needs
 
 
@@ -29,7 +29,7 @@ def _bucket(options: Mapping[str, str]) -> Bucket:
 
 
 def _word(found: Mapping[str, Any]) -> str:
-    return f"version:{found['version_id']}" if found.get("version_id") else f"etag:{found.get('etag', '')}"
+    return f"version:{found['version_id']}" if found.get("version_id") else etag(found)
 
 
 def _exact(path: str, pin: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from repro_env.data.sources.base import Context, Source
-from repro_env.data.sources.object_store import Bucket, ObjectStore, Plain
+from repro_env.data.sources.object_store import Bucket, ObjectStore, Plain, etag
 from repro_env.data.sources.words import needs
 
 
@@ -28,7 +28,7 @@ def _bucket(options: Mapping[str, str]) -> Bucket:
 
 
 def _word(found: Mapping[str, Any]) -> str:
-    return f"generation:{found['generation']}" if found.get("generation") else f"etag:{found.get('etag', '')}"
+    return f"generation:{found['generation']}" if found.get("generation") else etag(found)
 
 
 def _exact(path: str, pin: str) -> str:

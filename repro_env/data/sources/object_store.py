@@ -150,12 +150,28 @@ class Plain:
         return ""
 
     def piece(self, file: RemoteFile, start: int, end: int) -> bytes:
-        """Return some of an object's bytes."""
-        found: bytes = self._system.cat_file(self._exact(file.locator, file.pin), start=start, end=end)
+        """Return some of an object's bytes. Errors: `VerificationError` where it is not the one that was listed."""
+        path = self._exact(file.locator, file.pin)
+        found: bytes = self._system.cat_file(path, start=start, end=end)
+        if path == file.locator and end == file.size:  # no version was asked for: it may be another by now
+            self._system.invalidate_cache()
+            now = self.one(path, "")
+            if now is None or (now.pin, now.size) != (file.pin, file.size):
+                raise _changed(path)
         return found
 
     def _file(self, path: str, found: Mapping[str, Any]) -> RemoteFile:
         return RemoteFile(path="", size=int(found["size"]), pin=self._word(found), locator=path)
+
+
+def etag(found: Mapping[str, Any]) -> str:
+    """Return an object's ETag as its word, or nothing where it has none."""
+    return f"etag:{found['etag']}" if found.get("etag") else ""
+
+
+def _changed(what: str) -> VerificationError:
+    why = "an object is not the one any more that was listed a moment ago"
+    return VerificationError(f"{what} changed meanwhile", why, "run again")
 
 
 def _path(request: Request) -> str:
@@ -185,8 +201,7 @@ def _told(request: Request, bucket: Bucket) -> Iterator[None]:
         raise NotFoundError(f"there is no {request.uri}", scrubbed(str(error))) from error
     except bucket.errors as error:
         if _CONDITION.search(str(error)):
-            why = "an object is not the one any more that was listed a moment ago"
-            raise VerificationError(f"{request.uri} changed meanwhile", why, "run again") from error
+            raise _changed(request.uri) from error
         denied = isinstance(error, PermissionError)
         why = scrubbed(f"{type(error).__name__}: {error}")
         hint = bucket.hint if denied else "check the network, the credentials and the endpoint that its own tools use"

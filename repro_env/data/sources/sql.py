@@ -74,6 +74,7 @@ class Sql:
         answer = self._answers.get(name)
         if answer is None:
             self._answers[name] = answer = self._ask(resolved.request)
+        answer.stream.seek(0)
         if file.digest is not None and hashlib.file_digest(answer.stream, "sha256").hexdigest() != file.digest.hex:
             raise _changed(resolved, answer)
         yield FileBody(answer.stream, f"the answer to the query of data {name}", offset)

@@ -44,8 +44,12 @@ class Web:
 
     @contextlib.contextmanager
     def open(self, resolved: Resolved, file: RemoteFile, *, offset: int = 0) -> Iterator[Body]:
-        """Open the file, if it is still the one that its server described."""
-        url = resolved.request.uri
+        """Open the file, if it is still the one that its server described.
+
+        It is not gone on with where nothing would tell that the rest is of another file.
+        """
+        url, known = resolved.request.uri, file.digest is not None
+        offset = offset if known or _condition(file.pin, offset) else 0
         with _changed(url), self._client.open(url, offset=offset, headers=_condition(file.pin, offset)) as body:
             yield body
 
