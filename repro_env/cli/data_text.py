@@ -16,7 +16,7 @@ from repro_env.cli.project import LOCK_FILE, Workspace, open_workspace, read_loc
 from repro_env.data import manifest
 from repro_env.data.supply import DataSupply, Pulled
 from repro_env.data.tree import listed
-from repro_env.data.verify import DataFinding, compare, demand
+from repro_env.data.verify import DataFinding, compare, demand, incomparable
 from repro_env.edges.report import Reporter
 from repro_env.errors import LockError, VerificationError
 from repro_env.frozen import dataclass
@@ -55,7 +55,7 @@ class _Data:
         if not os.path.lexists(self.workspace.root / locked.path):
             return _status(locked, "missing", (_how_to_have(locked),))
         try:
-            finding = self.finding(locked, trust=True)
+            finding = self._finding(locked, trust=True)
         except VerificationError as error:
             return _status(locked, "unknown", tuple(filter(None, [error.what, *error.why.splitlines(), error.hint])))
         if finding.ok:
@@ -63,10 +63,16 @@ class _Data:
         lines = finding.differences or (f"needed {finding.expected}", f"found  {finding.found}")
         return _status(locked, "differs", lines)
 
-    def finding(self, locked: LockedData, *, trust: bool) -> DataFinding:
-        """Compare one input with its pin."""
-        if not (_is_here(locked) or os.path.lexists(self.workspace.root / locked.path)):
-            raise VerificationError(f"data {locked.name} is not at {locked.path}", "", _how_to_have(locked))
+    def verify(self, locked: LockedData) -> DataFinding:
+        """Compare one input with its pin, reading all of it."""
+        if not os.path.lexists(self.workspace.root / locked.path):
+            return incomparable(locked, "nothing")
+        try:
+            return self._finding(locked, trust=False)
+        except VerificationError as error:
+            return incomparable(locked, error.what, error.why.splitlines())
+
+    def _finding(self, locked: LockedData, *, trust: bool) -> DataFinding:
         pinned = self.inputs.by_content(locked)
         measured = self.inputs.measure(pinned, trust=trust)
         return compare(pinned, measured, manifests=self._manifests, root=self.workspace.root)
@@ -108,7 +114,7 @@ def verify_data(names: Sequence[str], *, as_json: bool) -> None:
     """Read all data and print whether it is what the lock pins. Errors: `VerificationError` if it is not."""
     with reporter(quiet=as_json) as report:
         data = _Data(names, report)
-        findings = [data.finding(locked, trust=False) for locked in data.locked]
+        findings = [data.verify(locked) for locked in data.locked]
     if as_json:
         click.echo(json.dumps({"data": [{**asdict(one), "pin": one.pin} for one in findings]}, indent=2))
     demand(findings)

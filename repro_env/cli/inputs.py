@@ -10,7 +10,7 @@ from repro_env.cli.project import Workspace, store_root
 from repro_env.data.cache import StatCache
 from repro_env.data.inputs import DataInputs
 from repro_env.data.measure import Measured, measure
-from repro_env.data.verify import compare, demand
+from repro_env.data.verify import DataFinding, compare, demand
 from repro_env.data.watch import was_written
 from repro_env.edges.files import write_atomically
 from repro_env.edges.report import Reporter
@@ -31,6 +31,16 @@ class Watched:
     name: str
     place: Path
     measured: Measured
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Found:
+    """One input: where it stands, what was measured there, its record, and its finding where the lock pins it."""
+
+    declared: str
+    measured: Measured
+    recorded: RecordedInput
+    finding: DataFinding | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,26 +82,40 @@ class Verifier:
     def verify(self, step: LockedStep) -> Inputs:
         """Return a step's inputs.
 
-        Errors: `VerificationError` when data is not as locked, or another step's output not as its last run left it.
+        Errors: one `VerificationError` for all data that is not as locked, and outputs of other steps that are not as
+        their last runs left them.
         """
-        findings, planned, recorded, watched = [], [], [], []
+        found: dict[str, _Found] = {}
+        failures: list[VerificationError] = []
         for name in step.inputs:
-            if "." in name:
-                declared, measured, found = self._upstream(step, name)
-                given = self._place(declared)
-            else:
-                locked = self._data.have(self._lock.data[name])
-                declared, measured = locked.path, self._data.measure(locked, trust=self._trust)
-                findings.append(
-                    compare(locked, measured, manifests=self._state / "manifests", root=self._workspace.root)
-                )
-                found = _recorded(name, measured, None, pin=locked.pin, uri=locked.uri)
-                given = self._data.given(locked, measured) if findings[-1].ok else self._place(declared)
-            planned.append(Input(name=name, declared=declared, source=given))
-            recorded.append(found)
-            watched.append(Watched(name=name, place=self._place(declared), measured=measured))
-        demand(findings)
-        return Inputs(planned=tuple(planned), recorded=tuple(recorded), watched=tuple(watched))
+            try:
+                found[name] = self._upstream(step, name) if "." in name else self._pinned(name)
+            except VerificationError as error:
+                failures.append(error)
+        demand([one.finding for one in found.values() if one.finding], failures)
+        return Inputs(
+            planned=tuple(self._input(name, one) for name, one in found.items()),
+            recorded=tuple(one.recorded for one in found.values()),
+            watched=tuple(
+                Watched(name=name, place=self._place(one.declared), measured=one.measured)
+                for name, one in found.items()
+            ),
+        )
+
+    def _input(self, name: str, found: _Found) -> Input:
+        """Return what the step is given of an input that is right."""
+        given = self._place(found.declared)
+        if found.finding is not None:
+            given = self._data.given(self._lock.data[name], found.measured)
+        return Input(name=name, declared=found.declared, source=given)
+
+    def _pinned(self, name: str) -> _Found:
+        """Measure data and hold it against its pin."""
+        locked = self._data.have(self._lock.data[name])
+        measured = self._data.measure(locked, trust=self._trust)
+        finding = compare(locked, measured, manifests=self._state / "manifests", root=self._workspace.root)
+        recorded = _recorded(name, measured, None, pin=locked.pin, uri=locked.uri)
+        return _Found(declared=locked.path, measured=measured, recorded=recorded, finding=finding)
 
     def digest_now(self, name: str) -> Digest | None:
         """Return what an input is at this moment, or None if it is not there or cannot be read."""
@@ -107,7 +131,8 @@ class Verifier:
         """Return an output that is declared to stand at `declared` and now is at `place`."""
         return as_output(name, declared, measure(place, reporter=self._report, cache=self._cache), run)
 
-    def _upstream(self, step: LockedStep, name: str) -> tuple[str, Measured, RecordedInput]:
+    def _upstream(self, step: LockedStep, name: str) -> _Found:
+        """Measure another step's output and hold it against what its last run made."""
         maker, _, output = name.partition(".")
         declared = self._lock.steps[maker].outputs[output]
         last = self._runs.last_success(maker)
@@ -122,7 +147,7 @@ class Verifier:
         if measured.digest != made.digest:
             raise _changed(name, declared, last, made, measured, self._runs.last(maker))
         used = replace(_recorded(name, measured, last.id), record=record_digest(self._workspace.root, last.id))
-        return declared, measured, used
+        return _Found(declared=declared, measured=measured, recorded=used)
 
     def _measure(self, declared: str) -> Measured:
         return measure(self._place(declared), reporter=self._report, cache=self._cache, trust=self._trust)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Mapping
@@ -28,6 +29,19 @@ LINK_VARIABLE = "REPRO_DATA_LINK"
 
 _CLONE = 0x40049409
 """The ioctl FICLONE. Source: linux/fs.h."""
+
+
+def beside(target: Path) -> Path:
+    """Return where to make what is to take the place of `target`; `sweep` finds what a kill leaves there."""
+    return target.with_name(f".{target.name}.{secrets.token_hex(4)}.repro")
+
+
+def sweep(target: Path) -> None:
+    """Remove what commands that were killed left beside a place, whose lock the caller holds. Errors: `StoreError`."""
+    left = re.compile(rf"\.{re.escape(target.name)}\.[0-9a-f]{{8}}\.repro(\.old)?\Z")
+    with files.os_errors(f"clear {target.parent}"), contextlib.suppress(FileNotFoundError):
+        for name in filter(left.match, os.listdir(target.parent)):
+            files.remove_tree(target.with_name(name))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,13 +66,14 @@ class Placing:
         `known` is what stands there: what of it is right already is taken over. Errors: `StoreError`; `IntegrityError`
         where the store's copy is damaged, and then nothing was changed.
         """
-        new = target.with_name(f".{target.name}.{secrets.token_hex(4)}.new")
+        sweep(target)
+        new = beside(target)
         with files.os_errors(f"put data at {target}"):
             target.parent.mkdir(parents=True, exist_ok=True)
             try:
                 self._write(entries, new, target, known)
                 self._check(entries, kind, new)
-                _exchange(new, target)
+                files.take_place(new, target)
             finally:
                 files.remove_tree(new)
 
@@ -120,14 +135,3 @@ def _copy(blob: bytes, place: bytes) -> None:
             fcntl.ioctl(target.fileno(), _CLONE, source.fileno())
         except OSError:
             shutil.copyfileobj(source, target, 1 << 20)
-
-
-def _exchange(new: Path, target: Path) -> None:
-    """Put `new` where `target` is. Killed in between, the target is missing, and the next pull places it again."""
-    if os.path.lexists(target) and (new.is_dir() or (target.is_dir() and not target.is_symlink())):
-        old = target.with_name(f".{target.name}.{secrets.token_hex(4)}.old")
-        os.rename(target, old)
-        os.rename(new, target)
-        files.remove_tree(old)
-    else:
-        os.replace(new, target)

@@ -11,7 +11,7 @@ from repro_env.data import lfs, manifest
 from repro_env.data.inputs import LOCAL, PLACES, DataInputs
 from repro_env.data.manifest import Entry
 from repro_env.data.measure import Measured, keep_manifest, measure
-from repro_env.data.place import Placing
+from repro_env.data.place import Placing, sweep
 from repro_env.data.remote import Content, Remote
 from repro_env.data.select import Selection
 from repro_env.data.smudge import smudge
@@ -93,18 +93,20 @@ class DataSupply(DataInputs):
             return self._pull(locked, force=force)
 
     def _pull(self, locked: LockedData, *, force: bool) -> Pulled:
+        place = self._root / locked.path
         found = self._measured(locked)
         if locked.source in ("path", "file"):
             return self._pull_here(locked, found)
+        placing = Placing.of(self._store(), self._report, self._environ)
         content = self._remote(self._source(locked.source)).pull(locked)
         if found is not None and (found.kind, found.digest) == (content.kind, content.digest):
+            sweep(place)
             return Pulled(name=locked.name, path=locked.path, files=0, size=0, placed=False)
-        if found is not None and not (force or locked.path.startswith(_OWN)):
+        if os.path.lexists(place) and not (force or locked.path.startswith(_OWN)):
             why = f"{locked.path} holds other files than the lock pins, and they are not this program's"
             hint = f"move them away, or replace them: repro data pull --force {locked.name}"
             raise VerificationError(f"data {locked.name} was not put in place", why, hint)
-        placing = Placing.of(self._store(), self._report, self._environ)
-        placing.place(content.entries, content.kind, self._root / locked.path, known=found)
+        placing.place(content.entries, content.kind, place, known=found)
         return Pulled(name=locked.name, path=locked.path, files=len(content.entries), size=content.size, placed=True)
 
     def manifest(self, locked: LockedData) -> Mapping[str, Entry] | None:
@@ -188,7 +190,13 @@ class DataSupply(DataInputs):
         return content
 
     def _measured(self, locked: LockedData) -> Measured | None:
-        return self.measure(locked) if os.path.lexists(self._root / locked.path) else None
+        """Return what stands in an input's place, or None where nothing does, or nothing that can be data."""
+        if not os.path.lexists(self._root / locked.path):
+            return None
+        try:
+            return self.measure(locked)
+        except VerificationError:
+            return None
 
     def _store(self) -> Store:
         return Store(self._store_root)

@@ -62,15 +62,39 @@ def compare(
     )
 
 
-def demand(findings: Sequence[DataFinding]) -> None:
-    """Errors: one `VerificationError` with every finding that is not ok."""
+def incomparable(locked: LockedData, found: str, lines: Sequence[str] = ()) -> DataFinding:
+    """Return the finding for data that is not there, or cannot be compared with its pin, and why."""
+    return DataFinding(
+        name=locked.name,
+        path=locked.path,
+        ok=False,
+        pin=locked.pin,
+        pulled=locked.source not in LOCAL,
+        expected=_words(locked.kind, locked.digest, locked.files, locked.size),
+        found=found,
+        differences=tuple(lines),
+    )
+
+
+def demand(findings: Sequence[DataFinding], failures: Sequence[VerificationError] = ()) -> None:
+    """Errors: one `VerificationError` with every finding that is not ok, and all that failed before it was compared."""
     wrong = [finding for finding in findings if not finding.ok]
-    if wrong:
-        count = "1 data input is" if len(wrong) == 1 else f"{len(wrong)} data inputs are"
-        elsewhere = [finding.name for finding in wrong if finding.pulled]
-        restore = f"run `repro data pull {' '.join(elsewhere)}`" if len(elsewhere) == len(wrong) else "restore the data"
-        other = "" if elsewhere else ", or run `repro lock` to pin what is there now"
-        raise VerificationError(f"{count} not what the lock pins", "\n".join(map(str, wrong)), f"{restore}{other}")
+    errors = [*([_not_as_locked(wrong)] if wrong else []), *failures]
+    if len(errors) == 1:
+        raise errors[0]
+    if errors:
+        whys = [line for error in errors for line in (error.what, *(f"  {why}" for why in error.why.splitlines()))]
+        hints = dict.fromkeys(error.hint for error in errors if error.hint)
+        count = len(wrong) + len(failures)
+        raise VerificationError(f"{count} inputs are not what they should be", "\n".join(whys), "; ".join(hints))
+
+
+def _not_as_locked(wrong: Sequence[DataFinding]) -> VerificationError:
+    count = "1 data input is" if len(wrong) == 1 else f"{len(wrong)} data inputs are"
+    elsewhere = [finding.name for finding in wrong if finding.pulled]
+    restore = f"run `repro data pull {' '.join(elsewhere)}`" if len(elsewhere) == len(wrong) else "restore the data"
+    other = "" if elsewhere else ", or run `repro lock` to pin what is there now"
+    return VerificationError(f"{count} not what the lock pins", "\n".join(map(str, wrong)), f"{restore}{other}")
 
 
 def _words(kind: str, digest: Digest, files: int, size: int) -> str:

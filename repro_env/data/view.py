@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import shutil
 from pathlib import Path
 
 from repro_env.data.cache import StatCache
 from repro_env.data.measure import Measured, measure
+from repro_env.data.place import beside, sweep
 from repro_env.data.tree import changed
 from repro_env.edges import files
 from repro_env.edges.report import Reporter
@@ -28,14 +28,14 @@ def have_view(root: Path, measured: Measured, view: Path, cache: StatCache, repo
     with files.locked(view.with_name(f".{view.name}.lock")):
         if _digest(view, cache, report) == measured.digest:
             return
-        new = view.with_name(f".{view.name}.{secrets.token_hex(4)}.new")
-        try:
-            with files.os_errors(f"put the files that count of {root} at {view}"):
+        sweep(view)
+        new = beside(view)
+        with files.os_errors(f"put the files that count of {root} at {view}"):
+            try:
                 _link(root, measured, new)
-                files.remove_tree(view)
-                os.rename(new, view)
-        finally:
-            files.remove_tree(new)
+                files.take_place(new, view)
+            finally:
+                files.remove_tree(new)
         if _digest(view, cache, report) != measured.digest:
             raise changed(os.fsencode(root))
 

@@ -13,6 +13,7 @@ from datatree import make_data, of
 from repro_env.data import manifest
 from repro_env.data.manifest import Entry
 from repro_env.data.place import Placing
+from repro_env.edges import files
 from repro_env.edges.report import Silent
 from repro_env.errors import IntegrityError, StoreError
 from repro_env.image.store import Store
@@ -95,6 +96,33 @@ def test_a_blob_that_is_gone_is_told(data: Path, placing: Placing, tmp_path: Pat
     placing.store.blob(digest).unlink()
     with pytest.raises(StoreError, match="cannot put data"):
         placing.place(entries, "directory", tmp_path / "raw")
+
+
+def test_what_a_kill_left_beside_the_place_is_removed(data: Path, placing: Placing, tmp_path: Path) -> None:
+    target = tmp_path / "p" / "raw"
+    entries = in_store(data, placing.store)
+    target.parent.mkdir()
+    (target.parent / ".raw.mine.repro").touch()
+    for left in (".raw.0a1b2c3d.repro", ".raw.0a1b2c3d.repro.old"):
+        (target.parent / left / "sub").mkdir(parents=True)
+        (target.parent / left / "sub" / "a").touch()
+    placing.place(entries, "directory", target)
+    assert sorted(os.listdir(target.parent)) == [".raw.mine.repro", "raw"]
+
+
+@pytest.mark.parametrize("able", [True, False])
+def test_a_directory_takes_anothers_place(
+    placing: Placing, tmp_path: Path, data: Path, able: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not able:
+        monkeypatch.setattr(files, "_exchanged", lambda *_paths: False)
+    target = tmp_path / "p" / "raw"
+    (target / "old").mkdir(parents=True)
+    (target / "old" / "file").touch()
+    entries = in_store(data, placing.store)
+    placing.place(entries, "directory", target)
+    assert of(target).digest == of(data).digest
+    assert os.listdir(target.parent) == ["raw"]
 
 
 def test_a_file_that_became_a_directory_and_back(placing: Placing, tmp_path: Path, data: Path) -> None:
