@@ -171,7 +171,7 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _unexplained(record: RunRecord) -> Difference:
-    told = "made something else, although nothing that is recorded differs: it is not deterministic"
+    told = "is not deterministic: nothing that is recorded differs"
     return Difference(kind="unexplained", step=record.step, what=record.step, told=told)
 
 
