@@ -21,6 +21,8 @@ _KEYS = (
     "exclude",
     "options",
 )
+_WHOLE = ("delta", "iceberg", "sql")
+"""Kinds whose files are one table: without some of them, or without its log, it would be another."""
 _REQUIRED = 'add path = "...", a file or directory of the project, or uri = "..."'
 
 
@@ -49,6 +51,12 @@ def _check_together(data: Data, table: Table) -> None:
     """Note keys that mean nothing beside the others."""
     if data.query and not data.connection:
         table.problem("query", "needs connection", 'add connection = "NAME" of the variable that holds the address')
+    if data.kind in _WHOLE:
+        for key in ("include", "exclude"):
+            if table.has(key):
+                table.problem(key, "is for files; a table is taken whole, because some of its files are another table")
+    if data.kind == "file" and table.has("path"):
+        table.problem("path", "is not for data of a file: address, which is used where it stands", "leave it out")
     if data.kind in ("path", "file"):
         for key in ("revision", "connection", "pin", "options"):
             if table.has(key):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import PurePosixPath
 
@@ -108,9 +109,10 @@ def _check_cycles(steps: Mapping[str, Step], problems: Problems) -> None:
 
 
 def _check_paths(data: Mapping[str, Data], steps: Mapping[str, Step], problems: Problems) -> None:
-    """Refuse an output that is at, in, or around the place of another output or of data."""
-    taken = [(f"data.{name}", PurePosixPath(item.path)) for name, item in data.items() if item.path]
-    for place, path in _outputs(steps):
+    """Refuse what is put at, in, or around the place of something else: data from elsewhere, and outputs."""
+    here = {name: item for name, item in data.items() if item.path and not (item.uri or item.query)}
+    taken = [(f"data.{name}", PurePosixPath(item.path)) for name, item in here.items()]
+    for place, path in itertools.chain(_pulled(data), _outputs(steps)):
         for owner, other in taken:
             if path == other:
                 problems.add(place, f'"{path}" is the path of {owner} too')
@@ -118,7 +120,13 @@ def _check_paths(data: Mapping[str, Data], steps: Mapping[str, Step], problems: 
                 problems.add(place, f'"{path}" lies inside "{other}", the path of {owner}')
             elif other.is_relative_to(path):
                 problems.add(place, f'"{other}", the path of {owner}, lies inside "{path}"')
-        taken.append((f"step.{place[1]}.outputs.{place[3]}", path))
+        taken.append((".".join(map(str, place)).removesuffix(".path"), path))
+
+
+def _pulled(data: Mapping[str, Data]) -> Iterator[tuple[KeyPath, PurePosixPath]]:
+    for name, item in data.items():
+        if item.path and (item.uri or item.query):
+            yield ("data", name, "path"), PurePosixPath(item.path)
 
 
 def _outputs(steps: Mapping[str, Step]) -> Iterator[tuple[KeyPath, PurePosixPath]]:

@@ -83,6 +83,12 @@ options = { endpoint-url = "http://127.0.0.1:9000", region = "eu-west-1" }"""
         ('uri = "s3://b/a"\ninclude = ["../x"]', "leads out"),
         ('path = "a"\nrevision = "main"', "is for data from elsewhere"),
         ('uri = "file:///a"\npin = "version"', "is for data from elsewhere"),
+        ('uri = "file:///a"\npath = "a"', "data.raw.path: is not for data of a file: address"),
+        ('uri = "delta+file:///t"\ninclude = ["year=2024"]', "data.raw.include: is for files; a table is taken whole"),
+        ('uri = "iceberg://a.t"\nexclude = ["x"]', "data.raw.exclude: is for files; a table is taken whole"),
+        ('query = "select 1"\nconnection = "DB"\ninclude = ["x"]', "data.raw.include: is for files"),
+        ('uri = "s3://b/a"\npath = "in"\n[data.other]\npath = "in"', '"in" is the path of data.other too'),
+        ('path = "in"\n[data.other]\nuri = "s3://b/a"\npath = "in/a"', '"in/a" lies inside "in", the path of data.raw'),
         ('query = "select 1"', "needs connection"),
         ('urI = "s3://b/a"', "unknown key (did you mean uri?)"),
     ],
@@ -97,6 +103,10 @@ def test_what_is_refused(keys: str, problem: str) -> None:
 @pytest.mark.parametrize("uri", ["git+ssh://git@host/a.git#data", "https://h/a?download=1", "hf://datasets/a/b@v1"])
 def test_what_is_no_credential_stays(uri: str) -> None:
     assert data(f'uri = "{uri}"').uri == uri
+
+
+def test_data_of_the_project_may_lie_inside_other_such_data() -> None:
+    assert data('path = "in/a"\n[data.all]\npath = "in"').path == "in/a"
 
 
 def locked_churn(keys: str, pinned: LockedData) -> tuple[Lock, Project]:
