@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import time
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import click
 from repro_env.cli.building import built_steps
 from repro_env.cli.demo_files import copy_demo, is_demo
 from repro_env.cli.exec_command import tell
+from repro_env.cli.interruption import ASKING_TO_END, interruption
 from repro_env.cli.locking import write_lock
 from repro_env.cli.missing_report import warn_missing_in_new
 from repro_env.cli.progress import reporter
@@ -76,8 +76,8 @@ def _play(directory: Path, runtime: str, report: Reporter, began: float) -> _Sho
         run = Run(workspace, step, store, report, runtime=runtime)
         finished.append(run.start(run.prepare()))
         tell(finished[-1], report)
-        if finished[-1].record.signal == signal.SIGINT:
-            raise KeyboardInterrupt  # Ctrl-C went to the step, and was meant for all
+        if (number := finished[-1].record.signal) in ASKING_TO_END:
+            raise interruption(number)  # it went to the step, and was meant for all
         if finished[-1].outcome.status:
             raise ReproError(f"step {step} of the demo failed", f"see {finished[-1].outcome.log}")
     layers = {one.image: one.size for one in built}

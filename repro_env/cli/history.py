@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -14,7 +15,7 @@ from repro_env.cli.project import project_root
 from repro_env.errors import ConfigError, UsageError
 from repro_env.record.runs import Damaged, Run, Runs, find_run, list_runs, runs_directory
 
-_STYLES = {
+_STYLES: Mapping[str, Mapping[str, Any]] = {
     "good": {"fg": "green"},
     "bad": {"fg": "red"},
     "doubt": {"fg": "yellow"},

@@ -23,6 +23,14 @@ class _Terminated(KeyboardInterrupt):
         self.number = number
 
 
+ASKING_TO_END = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def interruption(number: int) -> KeyboardInterrupt:
+    """Return what to raise where a step got one of `ASKING_TO_END`, which was meant for this program, too."""
+    return KeyboardInterrupt() if number == signal.SIGINT else _Terminated(number)
+
+
 def heed_interruptions() -> None:
     """Let what ends a process end this one as Ctrl-C does, unless it is ignored, and let no interruption be lost."""
     sys.unraisablehook = _unraisable
@@ -33,7 +41,7 @@ def heed_interruptions() -> None:
 
 def let_interruptions_pass() -> None:
     """Let an interruption end this process without a word: all is done and told, or is being told."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in ASKING_TO_END:
         if callable(signal.getsignal(number)):
             signal.signal(number, signal.SIG_DFL)
 

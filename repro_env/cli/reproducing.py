@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import field, replace
@@ -11,6 +10,7 @@ from pathlib import Path
 from repro_env import __version__
 from repro_env.cli.beside import run_beside
 from repro_env.cli.inputs import Verifier
+from repro_env.cli.interruption import ASKING_TO_END, interruption
 from repro_env.cli.recovered import Made, Recovered, Shelf, differences_by_file
 from repro_env.cli.restoring import Restored, Restorer
 from repro_env.cli.running import Finished, Prepared, Repeating, Run
@@ -148,8 +148,8 @@ class Reproducer:
         if not finished.started:
             raise VerificationError(f"run {record.id} could not be repeated here", "its machine check failed above")
         now = finished.record
-        if now.signal == signal.SIGINT != record.signal:
-            raise KeyboardInterrupt  # Ctrl-C went to the step, and was meant for all
+        if now.signal in ASKING_TO_END and now.signal != record.signal:
+            raise interruption(now.signal)  # it went to the step, and was meant for all
         outputs = self._compared(found, now, run, prepared)
         place = self._delivered(record, finished)
         result = Reproduction(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,7 +15,7 @@ from typing import Any
 import machine
 import pytest
 from loopback import serve
-from pipeline import BUSYBOX, Pipeline, make_pipeline
+from pipeline import BUSYBOX, Pipeline, left_by, make_pipeline
 from projects import OnDisk
 
 from repro_env.lock.dump import dump_lock
@@ -203,6 +204,28 @@ def test_a_bundle_is_all_that_another_machine_needs_beside_the_repository(
     records = list_runs(home).records
     assert [record.runtime for record in records] == [engine, engine]
     assert (home / ".repro/runs" / records[0].id / "output/build/number.txt").read_text() == '0__version__ = "2.0"\n'
+
+
+@engines
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_one_that_is_interrupted_is_no_answer_and_leaves_nothing(
+    engine: str, number: signal.Signals, pipeline: Pipeline
+) -> None:
+    pipeline.disk.write("clean.sh", 'echo cleaning; sleep 3; cat "$1" > "$2"\n')
+    ran(pipeline, engine, "clean", "count")
+    process = pipeline.start("reproduce", "--all")
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"cleaning\n"
+    process.send_signal(number)
+    said, told = process.communicate(timeout=TIMEOUT)
+    assert process.returncode == 128 + number, told
+    assert said == b"", "of what did not come to its end nothing is said, and the next run is not begun"
+    assert told.splitlines()[-1].startswith(b"interrupted: ")
+    assert left_by(process.pid) == []
+    containers = [engine, "ps", "--all", "--quiet", "--filter", f"name={list_runs(pipeline.root).records[0].id}"]
+    assert subprocess.run(containers, capture_output=True, check=True, timeout=TIMEOUT).stdout == b""
+    assert list((pipeline.root / ".repro/restored").iterdir()) == []
+    assert len(list_runs(pipeline.root).records) == 3
 
 
 @engines

@@ -35,6 +35,12 @@ def test_ctrl_c_in_a_step_interrupts_the_demo(monkeypatch: pytest.MonkeyPatch) -
         play(monkeypatch, status=130, ended_by=signal.SIGINT)
 
 
+def test_another_signal_that_ends_the_step_ends_the_demo_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(KeyboardInterrupt) as caught:
+        play(monkeypatch, status=143, ended_by=signal.SIGTERM)
+    assert getattr(caught.value, "number", None) == signal.SIGTERM
+
+
 def test_a_step_that_fails_fails_the_demo(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ReproError, match="step clean of the demo failed"):
         play(monkeypatch, status=3, ended_by=None)
