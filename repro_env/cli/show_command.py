@@ -53,8 +53,8 @@ def command(
 ) -> None:
     """Show one run: what ran, from what, what it made, how it went, and its lineage up to the raw data.
 
-    RUN is a run's id or the beginning of it, a step, for its last run, the path of a record, or `last`, which may be
-    left out.
+    RUN is a run's id, the beginning of it or its last four digits; a step, for its last run; the path of a record; or
+    `last`, which may be left out.
     """
     if keys and not verify:
         raise UsageError("--key goes with --verify", "without that nothing is held against a signature")
