@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -26,7 +28,8 @@ class Shown:
 
 
 def _text(shown: Shown) -> str:
-    return run_text(shown.lineage, None, paint)
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    return run_text(shown.lineage, None, paint, width)
 
 
 def _statement(shown: Shown) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from datetime import tzinfo
 
@@ -14,6 +15,9 @@ Paint = Callable[[str, str], str]
 """Gives a text its tone, of `Cell.tone` or `title`; on what has no colours, the text as it is."""
 
 _GAP = "  "
+_LEAST = 24
+"""Characters of a value that is folded, however narrow the terminal is."""
+
 _NOTES = {
     MISSING: "whose record is not here",
     "above": "see above",
@@ -26,24 +30,39 @@ def plain(text: str, _tone: str) -> str:
     return text
 
 
-def run_text(found: Lineage, zone: tzinfo | None, paint: Paint = plain) -> str:
-    """Return a run with its lineage; times are in `zone`, None for the machine's own."""
+def run_text(found: Lineage, zone: tzinfo | None, paint: Paint = plain, width: int | None = None) -> str:
+    """Return a run with its lineage; times are in `zone`, None for the machine's own.
+
+    `width` is that of the terminal, within which long values are folded; None for what is no terminal.
+    """
     lines = [_headline(found.run, paint)]
     for section in describe(found.run, zone):
-        lines += ["", paint(section.title, "title"), *section_lines(section, paint)]
+        lines += ["", paint(section.title, "title"), *section_lines(section, paint, width)]
     if found.run.inputs:
         lines += ["", paint("lineage", "title"), *lineage_lines(found, paint)]
     return "\n".join(lines) + "\n"
 
 
-def section_lines(section: Section, paint: Paint = plain) -> Iterator[str]:
-    """Yield a section's rows, in columns that are as wide as they need to be."""
+def section_lines(section: Section, paint: Paint = plain, width: int | None = None) -> Iterator[str]:
+    """Yield a section's rows, in columns that are as wide as they need to be.
+
+    Facts whose value goes beyond `width` are folded between its words. A digest stays whole, so that it can be copied.
+    """
     titles = [tuple(Cell(text=title, tone="quiet") for title in section.columns)] if section.columns else []
     rows = [*titles, *section.rows]
     texts = [[visible(cell.text) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
     for row, words in zip(rows, texts, strict=True):
-        yield f"  {_row(row, words, widths, paint)}".rstrip()
+        for part in [words] if section.columns or width is None else _folded(words, widths, width):
+            yield f"{_GAP}{_row(row, part, widths, paint)}".rstrip()
+
+
+def _folded(words: Sequence[str], widths: Sequence[int], width: int) -> Iterator[Sequence[str]]:
+    """Yield a fact's name and value, line by line."""
+    name, value = words
+    room = max(_LEAST, width - widths[0] - 2 * len(_GAP))
+    lines = textwrap.wrap(value, room, break_long_words=False, break_on_hyphens=False)
+    yield from ((name if number == 0 else "", line) for number, line in enumerate(lines or [""]))
 
 
 def _row(row: Sequence[Cell], words: Sequence[str], widths: Sequence[int], paint: Paint) -> str:

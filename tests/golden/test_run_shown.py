@@ -74,6 +74,18 @@ def test_three_runs_as_text(golden: Golden) -> None:
     golden("run-show.txt", "\n".join(texts))
 
 
+def test_a_terminal_folds_long_facts_and_leaves_digests_whole() -> None:
+    words = [f"--word-{number}" for number in range(30)]
+    run = ran("train", command=("python", "train.py", *words))
+    told = run_text(lineage(run, ()), UTC, width=80)
+    lines = told.splitlines()
+    assert max(len(line) for line in lines if "sha256:" not in line) <= 80
+    assert all(word in told for word in words)
+    assert [line for line in lines if re.search(r"sha256:[0-9a-f]{64}$", line)]
+    first = next(number for number, line in enumerate(lines) if line.startswith("  command"))
+    assert lines[first].index("python") == lines[first + 1].index("--word")
+
+
 def test_a_run_whose_maker_is_missing_as_text(golden: Golden) -> None:
     _clean, train, _report = pipeline()
     failed = replace(train, status="failed", exit_status=None, signal=9, outputs=(), kept="output")
