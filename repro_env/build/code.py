@@ -77,9 +77,9 @@ def find_code(step: LockedStep, lock: Lock, root: Path) -> Code:
     whatever the locale. Errors: `BuildError` when a glob matches nothing, when there is no git repository to ask, when
     a link leaves the project, when a name is not UTF-8, or when a file vanishes meanwhile.
     """
-    found = _globbed(step, root) if step.code is not None else _tracked(lock, root)
+    outputs = [path for other in lock.steps.values() for path in other.outputs.values()]
+    found = _globbed(step, root, outputs) if step.code is not None else _tracked(lock, root)
     asked = {str(PurePosixPath(pattern)) for pattern in step.code or ()}
-    outputs = (path for other in lock.steps.values() for path in other.outputs.values())
     names = _without(found, outputs) - (_OWN - asked)
     files = [_code_file(name, root) for name in sorted(names)]
     return _without_secrets(files, asked)
@@ -95,10 +95,10 @@ def files_below(directory: Path, excluded: Iterable[Path]) -> Code:
         listed = _list_git(directory, "--cached", "--others", "--exclude-standard")
     except ToolError:
         listed = set()
+    outside = [os.path.relpath(path, directory) for path in excluded]
     # Git lists nothing of a directory that is ignored as a whole.
-    names = _present(listed, directory) if listed else set(_below(directory, directory))
+    names = _present(listed, directory) if listed else set(_below(directory, directory, outside))
     own = {name for name in names if not _is_build_output(name) and not _is_directory(directory / _local(name))}
-    outside = (os.path.relpath(path, directory) for path in excluded)
     files = [_code_file(name, directory) for name in sorted(_without(own, outside) - _OWN)]
     return _without_secrets(files, set())
 
@@ -194,10 +194,10 @@ def _write(writer: LayerWriter, path: str, file: CodeFile) -> None:
             raise _moving(file.path, "changed") from error
 
 
-def _globbed(step: LockedStep, root: Path) -> set[str]:
+def _globbed(step: LockedStep, root: Path, outputs: Collection[str]) -> set[str]:
     names: set[str] = set()
     for pattern in step.code or ():
-        matched = {name for path in _matching(pattern, root) for name in _below(path, root)}
+        matched = {name for path in _matching(pattern, root) for name in _below(path, root, outputs)}
         if not matched:
             hint = "correct the pattern, or create the file"
             raise BuildError(f"step {step.name} has no code at {pattern!r}", f"nothing in {root} matches", hint)
@@ -220,8 +220,11 @@ def _matching(pattern: str, root: Path) -> Iterable[Path]:
         yield path
 
 
-def _below(path: Path, root: Path) -> Iterable[str]:
-    """Yield a file itself, or every file and link below a directory, without what is never code."""
+def _below(path: Path, root: Path, left_out: Collection[str]) -> Iterable[str]:
+    """Yield a file itself, or every file and link below a directory, without what is never code.
+
+    Directories below it that are `left_out`, which are named from the root, are not looked into.
+    """
     if path.is_symlink() or not path.is_dir():
         yield _named(path.relative_to(root).as_posix())
         return
@@ -231,7 +234,9 @@ def _below(path: Path, root: Path) -> Iterable[str]:
             subdirectories.clear()
             continue
         links = [name for name in subdirectories if (here / name).is_symlink()]
-        subdirectories[:] = sorted(set(subdirectories) - _NEVER)
+        relative = here.relative_to(root)
+        wanted = set(subdirectories) - _NEVER
+        subdirectories[:] = sorted(name for name in wanted if (relative / name).as_posix() not in left_out)
         for name in (*names, *links):
             yield _named((here / name).relative_to(root).as_posix())
 

@@ -110,13 +110,14 @@ class ImageResolver:
             program = f"/usr/bin/python{base.python.rpartition('.')[0]}" if base.python else ""
             return ImageFacts(glibc=base.glibc, python=base.python, interpreter=program)
         known = {layer.digest: recall_facts(self.store, layer.digest) for layer in layers}
-        unread = [layer for layer in layers if known[layer.digest] is None]
+        unread = {layer.digest: layer for layer in layers if known[layer.digest] is None}.values()
         with self.report.task(f"reading {base.image}", sum(layer.size for layer in unread)) as task:
             for layer in unread:
                 facts = self._read(repository, layer, task)
                 remember_facts(self.store, layer.digest, facts)
                 known[layer.digest] = facts
-        found = image_facts([facts for facts in known.values() if facts is not None], env, platform)
+        # An image may have one layer, such as an empty one, in several places.
+        found = image_facts([facts for layer in layers if (facts := known[layer.digest])], env, platform)
         if not found.glibc:
             raise ResolutionError(
                 f"base {base.name}: {base.image} has no glibc that could be found",

@@ -354,6 +354,16 @@ def test_a_layer_in_the_store_is_read_there(world: World) -> None:
     assert world.proxy.asked("GET", "/blobs/") == 1
 
 
+def test_a_layer_that_an_image_has_twice_is_read_once_and_counts_twice(world: World) -> None:
+    libc_layer, gone = (
+        foreign_layer(SYSTEM),
+        foreign_layer({"lib/.wh.x86_64-linux-gnu": b"", "usr/bin/.wh.python3.11": b""}),
+    )
+    world.push(libc_layer, gone, libc_layer)
+    assert (world.root().glibc, world.root().python) == ("2.36", "3.11.2")
+    assert world.proxy.asked("GET", f"/blobs/{Digest.of(libc_layer.blob)}") == 1
+
+
 def test_a_damaged_one_in_the_store_is_had_again(world: World) -> None:
     layer = foreign_layer(SYSTEM)
     world.push(layer)

@@ -125,6 +125,16 @@ class TestWhatIsCode:
             find(project, "src")
         assert caught.value.why == f"{project}/src/closed: Permission denied"
 
+    def test_outputs_are_not_even_looked_into(self, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        output = next(path for each in lock().steps.values() for path in each.outputs.values())
+        write(project, {"src/a.py": b"", f"{output}/part": b""})
+        seen: list[str] = []
+        scandir = os.scandir
+        monkeypatch.setattr(os, "scandir", lambda path: seen.append(str(path)) or scandir(path))
+        assert names(project, ".") == ["src/a.py"]
+        assert f"{project}/src" in seen
+        assert f"{project}/{output}" not in seen
+
     def test_why_git_lists_nothing_is_said(self, project: Path) -> None:
         with pytest.raises(BuildError, match="git lists nothing here") as caught:
             find(project, default=True)
@@ -257,7 +267,7 @@ class TestWhileItIsRead:
     def test_between_listing_and_looking(self, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         write(project, {"a.py": b""})
         listed = code_module._below
-        monkeypatch.setattr(code_module, "_below", lambda path, root: [*listed(path, root), "gone.py"])
+        monkeypatch.setattr(code_module, "_below", lambda *words: [*listed(*words), "gone.py"])
         with pytest.raises(BuildError, match=r"gone.py vanished"):
             find(project, ".")
 
