@@ -130,7 +130,12 @@ class TestWhatIsCode:
         write(project, {"src/a.py": b"", f"{output}/part": b""})
         seen: list[str] = []
         scandir = os.scandir
-        monkeypatch.setattr(os, "scandir", lambda path: seen.append(str(path)) or scandir(path))
+
+        def noting(path: Any) -> Any:
+            seen.append(str(path))
+            return scandir(path)
+
+        monkeypatch.setattr(os, "scandir", noting)
         assert names(project, ".") == ["src/a.py"]
         assert f"{project}/src" in seen
         assert f"{project}/{output}" not in seen
