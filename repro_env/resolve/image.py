@@ -117,7 +117,7 @@ class ImageResolver:
                 remember_facts(self.store, layer.digest, facts)
                 known[layer.digest] = facts
         # An image may have one layer, such as an empty one, in several places.
-        found = image_facts([facts for layer in layers if (facts := known[layer.digest])], env, platform)
+        found = image_facts([one for layer in layers if (one := known[layer.digest])], env, platform)
         if not found.glibc:
             raise ResolutionError(
                 f"base {base.name}: {base.image} has no glibc that could be found",
