@@ -30,6 +30,7 @@ from repro_env.values import Digest, Platform
 _TITLES = ("step", "lock", "packages", "environment image", "last run", "outputs")
 _SPARED = ("packages", "environment image", "lock")  # what a narrow terminal does without, in this order
 _GAP = 3  # between two columns
+_PIPE = 1000  # characters of what is no terminal: nothing is folded there
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,7 +200,7 @@ def _table(rows: Sequence[StepStatus]) -> None:
     from rich.table import Table  # noqa: PLC0415 - same
     from rich.text import Text  # noqa: PLC0415 - same
 
-    console = Console(width=None if os.isatty(1) else 120, highlight=False)
+    console = Console(width=None if os.isatty(1) else _PIPE, highlight=False)
     columns = {title: [Text.from_markup(cells[title]) for cells in map(_cells, rows)] for title in _TITLES}
     widths = {title: max(len(title), *(cell.cell_len for cell in cells)) for title, cells in columns.items()}
     for title in left_out(widths, _SPARED, console.width - _GAP, _GAP):
@@ -209,8 +210,11 @@ def _table(rows: Sequence[StepStatus]) -> None:
         table.add_column(title, no_wrap=title != "outputs", justify="right" if title == "packages" else "left")
     for cells in zip(*columns.values(), strict=True):
         table.add_row(*cells)
+    with console.capture() as drawn:
+        console.print(table)
     click.echo()
-    console.print(table)
+    for line in drawn.get().splitlines():
+        click.echo(line.rstrip())
 
 
 def _cells(row: StepStatus) -> dict[str, str]:
