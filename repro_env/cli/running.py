@@ -18,6 +18,7 @@ from repro_env.cli.inputs import Inputs, Verifier
 from repro_env.cli.parts import Parts, image_for, this_platform
 from repro_env.cli.project import Workspace, fresh_lock
 from repro_env.cli.recording import Beginning, begun, concluded, unrecorded
+from repro_env.cli.step_machine import StepMachine
 from repro_env.cli.tracking import Tracker, tracked
 from repro_env.config.exports import Exports
 from repro_env.edges import files
@@ -35,11 +36,9 @@ from repro_env.run.keep import keep
 from repro_env.run.plan import Input, RunPlan, User, checked, plan_run
 from repro_env.run.runtimes.base import Needs
 from repro_env.run.runtimes.choose import choose_for, runtimes_of
+from repro_env.run.secret_values import secret_values
 
 if TYPE_CHECKING:
-    from repro_env.run.gpus import GpuGrant, Passing
-    from repro_env.verify.facts import Facts
-    from repro_env.verify.gpu_use import GpuWatch
     from repro_env.verify.report import Verification
 
 
@@ -119,9 +118,10 @@ class Run:
         self._home = repeating.home if repeating else workspace.root
         self._lock = repeating.lock if repeating else fresh_lock(workspace)
         self._step = self._lock.steps[step]
+        self._secrets = secret_values(step, self._step.secrets, os.environ)
         self._platform = this_platform(self._step)
-        self._facts = self._machine()
-        self.runtime, self._gpus = choose_for(runtimes_of(store, report, runtime), self._grant(), asked=runtime)
+        self._machine = StepMachine(workspace.root, self._step)
+        self.runtime, self._gpus = choose_for(runtimes_of(store, report, runtime), self._machine.grant(), asked=runtime)
         self._verifier: Verifies = (
             repeating.verifier
             if repeating
@@ -133,10 +133,13 @@ class Run:
 
         Errors: all that keeps the step from being started.
         """
-        verification = self._verify_machine()
+        # Before anything is built, so that a wrong machine is known in a second.
+        isolated = self.runtime.needs is not Needs.WHEELS
+        verification = self._machine.verify(self._lock, self._platform, self._allowed, isolated=isolated)
         warn_overridden((self._step,), self._report)
         inputs = self._verifier.verify(self._step)
-        self._say_gpus()
+        if gpus := self._machine.said(self._gpus):
+            self._report.note(gpus)
         parts = Parts(
             workspace=self._workspace,
             lock=self._lock,
@@ -189,7 +192,7 @@ class Run:
         # Runs of one step at once put their outputs into one place: each is measured before the next comes.
         turn = files.locked(self._home / ".repro" / "outputs.lock")
         with contextlib.ExitStack() as held:
-            with self._watched() as gpus:
+            with self._machine.watched() as gpus:
                 outcome = execute(
                     self._with_check(plan, opened.directory, prepared),
                     self.runtime,
@@ -209,15 +212,6 @@ class Run:
         exports = Exports() if self._repeating else self._workspace.project.exports
         return tracked(directory, exports, self._home, self._report.warn)
 
-    def _watched(self) -> contextlib.AbstractContextManager[GpuWatch | None]:
-        """Return what samples the GPUs that the step is given, for as long as the block lasts."""
-        if self._facts is None or self._step.gpu is None:
-            return contextlib.nullcontext()
-        from repro_env.cli.gpus import as_given  # noqa: PLC0415 - a step without GPUs does without
-        from repro_env.verify.gpu_use import GpuWatch  # noqa: PLC0415 - same
-
-        return GpuWatch([gpu.uuid for gpu in as_given(self._facts, self._step).gpus])
-
     def _found_inside(self, directory: Path, prepared: Prepared) -> Mapping[str, Any] | None:
         """Return what the check found where the step ran, which may be that its command must not be started."""
         if prepared.verification is None:
@@ -229,47 +223,12 @@ class Run:
     def _outputs(self, outcome: Outcome, directory: Path) -> list[RecordedOutput]:
         """Return what the step made; the run keeps the manifests of directories, and a copy of what is to be kept."""
         step = self._step
+        # What is measured first is known to hold files, directories and links alone, which can be copied.
+        made = [self._verifier.output(name, step.outputs[name], at, directory) for name, at in outcome.outputs.items()]
         for name in () if self._repeating else self._workspace.project.steps[step.name].keep:
             if name in outcome.outputs:
                 keep(outcome.outputs[name], directory / "output" / step.outputs[name])
-        made = (self._verifier.output(name, step.outputs[name], at, directory) for name, at in outcome.outputs.items())
         return [replace(output, compare=step.compare.get(output.name, "")) for output in made]
-
-    def _machine(self) -> Facts | None:
-        """Return what this machine is, or None for a step that asks nothing of it."""
-        if self._step.gpu is None and self._step.host is None:
-            return None
-        from repro_env.cli.machine import this_machine  # noqa: PLC0415 - a step that asks for nothing starts sooner
-
-        return this_machine(self._workspace.root, self._step)
-
-    def _grant(self) -> GpuGrant | None:
-        if self._facts is None:
-            return None
-        from repro_env.cli.gpus import grant_of  # noqa: PLC0415 - same
-
-        return grant_of(self._facts, self._step)
-
-    def _say_gpus(self) -> None:
-        if self._facts is not None and self._gpus != NOTHING:
-            from repro_env.cli.gpus import said  # noqa: PLC0415 - same
-
-            self._report.note(said(self._facts, self._step, self._gpus.how))
-
-    def _verify_machine(self) -> Verification | None:
-        """Verify the machine before anything is built, so that a wrong one is known in a second."""
-        if self._facts is None:
-            return None
-        from repro_env.cli.machine import verify_machine  # noqa: PLC0415 - same
-
-        return verify_machine(
-            self._lock,
-            self._step,
-            self._platform,
-            self._facts,
-            self._allowed,
-            isolated=self.runtime.needs is not Needs.WHEELS,
-        )
 
     def _with_check(self, plan: RunPlan, directory: Path, prepared: Prepared) -> RunPlan:
         """Return the plan with what verifies the machine where the step runs; a step that asks nothing starts at once.
@@ -278,7 +237,7 @@ class Run:
         """
         if prepared.verification is None:
             return plan
-        from repro_env.cli import checking  # noqa: PLC0415 - same
+        from repro_env.cli import checking  # noqa: PLC0415 - a step that asks for nothing does without
 
         if prepared.built is None or not checking.can_check(self._step.python):
             checking.write_verification(directory, prepared.verification)
@@ -294,13 +253,6 @@ class Run:
         check = checking.check_beside_image(directory, lock, self._step, self._platform, self._allowed)
         return checked(plan, check)
 
-    def _passing(self, step: LockedStep, declared: Mapping[str, str]) -> Passing:
-        """Return what is passed into an image that declares variables, with what it has itself for older drivers."""
-        from repro_env.cli.gpus import with_compat  # noqa: PLC0415 - a step without GPUs does without
-
-        root = self._lock.bases[step.base].roots[self._platform]
-        return with_compat(self._gpus, root, self._facts, step, {**declared, **step.variables})
-
     def _plan(
         self, run: str, directory: Path, prepared: Prepared, arguments: Sequence[str], step: LockedStep | None = None
     ) -> RunPlan:
@@ -308,7 +260,10 @@ class Run:
         environment = self._step.environments[self._platform]
         step = step or self._step
         declared = read_image(self._store, image).env if image else {}
-        plain = self._gpus if step.gpu is not None else NOTHING
+        gpus = self._gpus if step.gpu is not None else NOTHING
+        if image and step.gpu is not None:
+            root = self._lock.bases[step.base].roots[self._platform]
+            gpus = self._machine.passing(gpus, root, {**declared, **step.variables})
         return plan_run(
             step,
             replace(environment, wheels=tuple(sorted((*environment.installed, *prepared.local)))),
@@ -316,7 +271,7 @@ class Run:
             project=self._lock.project,
             image=image,
             image_environment=declared,
-            gpus=self._passing(step, declared) if image and step.gpu is not None else plain,
+            gpus=gpus,
             inputs=prepared.inputs.planned,
             code=directory / "code",
             output=directory / "output",

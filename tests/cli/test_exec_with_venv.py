@@ -112,6 +112,17 @@ def test_an_output_that_was_not_made(project: OnDisk, golden: Golden) -> None:
     assert records(project)[0].status == "failed"
 
 
+def test_a_pipe_in_an_output_to_keep_is_told_and_not_waited_for(project: OnDisk) -> None:
+    text = (project.root / "repro.toml").read_text()
+    kept = '{ path = "build/table.csv", keep = true }'
+    project.write("repro.toml", text.replace('"build/table.csv"', kept))
+    project.write("clean.py", "import os, sys; os.mkdir(sys.argv[2]); os.mkfifo(sys.argv[2] + '/pipe')")
+    project.lock()
+    answer = project.repro(*VENV, "clean", before=("timeout", "60"))
+    assert answer.status == 122, answer
+    assert "pipe: a named pipe" in answer.stderr
+
+
 def test_arguments_after_two_dashes_are_the_steps(project: OnDisk) -> None:
     project.write("clean.py", "import sys, pathlib; pathlib.Path(sys.argv[2]).touch(); print(sys.argv[3:])")
     assert project.repro(*VENV, "clean", "--", "--check", "x y").stdout == "['--check', 'x y']\n"
