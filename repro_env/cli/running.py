@@ -36,7 +36,6 @@ from repro_env.run.keep import keep
 from repro_env.run.plan import Input, RunPlan, User, checked, plan_run
 from repro_env.run.runtimes.base import Needs
 from repro_env.run.runtimes.choose import choose_for, runtimes_of
-from repro_env.run.secret_values import secret_values
 
 if TYPE_CHECKING:
     from repro_env.verify.report import Verification
@@ -118,7 +117,6 @@ class Run:
         self._home = repeating.home if repeating else workspace.root
         self._lock = repeating.lock if repeating else fresh_lock(workspace)
         self._step = self._lock.steps[step]
-        self._secrets = secret_values(step, self._step.secrets, os.environ)
         self._platform = this_platform(self._step)
         self._machine = StepMachine(workspace.root, self._step)
         self.runtime, self._gpus = choose_for(runtimes_of(store, report, runtime), self._machine.grant(), asked=runtime)
