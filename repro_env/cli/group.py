@@ -100,8 +100,7 @@ def run() -> int:
         click.echo(error.format_message(), err=True)
         return UsageError.exit_status
     except click.UsageError as error:
-        path = error.ctx.command_path if error.ctx else "repro"
-        raise UsageError(error.format_message().removesuffix("."), hint=f"see `{path} --help`") from error
+        raise UsageError(error.format_message().removesuffix("."), hint=_hint(error)) from error
     except click.ClickException as error:
         raise ReproError(error.format_message()) from error
     except _PassedError as passed:
@@ -109,3 +108,10 @@ def run() -> int:
     except click.Abort as error:
         raise (error.__cause__ or KeyboardInterrupt()) from None
     return status if isinstance(status, int) else 0
+
+
+def _hint(error: click.UsageError) -> str:
+    path = error.ctx.command_path if error.ctx else "repro"
+    if isinstance(error, click.NoSuchOption) and path == "repro exec":
+        return f"what is meant for the step's command stands after --: `repro exec STEP -- {error.option_name}`"
+    return f"see `{path} --help`"

@@ -95,6 +95,10 @@ def test_unknown_step(project: OnDisk, golden: Golden) -> None:
     assert project.repro("exec", "cleen").status == 120
 
 
+def test_an_option_that_is_the_steps_own(project: OnDisk, golden: Golden) -> None:
+    golden("exec-unknown-option.txt", str(project.repro("exec", "clean", "--epochs", "3")))
+
+
 def test_unknown_runtime(project: OnDisk, golden: Golden) -> None:
     golden("unknown-runtime.txt", str(project.repro("exec", "--runtime", "vm", "clean")))
 
