@@ -159,33 +159,55 @@ def supervise(
     deliver: Callable[[int, int], None],
     cwd: Path | None = None,
     pass_descriptors: Sequence[int] = (),
-    guard_group: bool = False,
 ) -> Ended:
     """Run a program in a session of its own, to the end of that session, and return how it ended.
 
     The session keeps a terminal's Ctrl-C from reaching it twice: signals come to us, and `deliver(pid, number)` brings
     each to where it belongs. With `output` None the program writes to our own streams directly. Standard input is ours.
-    With `guard_group` its process group is killed if we are.
+    If we are killed, so is its process group.
     Errors: `ToolError` when the program cannot be started.
     """
-    with receiving() as signals, contextlib.ExitStack() as guards:
-        watch = guards.enter_context(guarded("kill", "-KILL")) if guard_group else None
-        child = _start(arguments, env=env, output=output, cwd=cwd, pass_descriptors=pass_descriptors)
-        if watch is not None:
-            watch(f"-{child.pid}")
-        copying = _copying(child, output)
-        with _end_of(child.pid) as end:
-            signals.deliver_until(end, lambda number: deliver(child.pid, number))
-        send_to_group(child.pid, signal.SIGKILL)  # what it left running would keep the streams open
-        _pid, status, usage = os.wait4(child.pid, 0)
-        child.returncode = os.waitstatus_to_exitcode(status)
-        for thread in copying:
-            thread.join()
+    with receiving() as signals, guarded("kill", "-KILL") as watch:
+        with _announcing(watch) as announce:
+            child = _start(
+                arguments,
+                env=env,
+                output=output,
+                cwd=cwd,
+                pass_descriptors=pass_descriptors,
+                before=announce,
+            )
+        with _copied(child, output):
+            with _end_of(child.pid) as end:
+                signals.deliver_until(end, lambda number: deliver(child.pid, number))
+            send_to_group(child.pid, signal.SIGKILL)
+            _pid, status, usage = os.wait4(child.pid, 0)
+            child.returncode = os.waitstatus_to_exitcode(status)
     return Ended(
         status=shell_status(child.returncode),
         peak_memory=usage.ru_maxrss * 1024,
         cpu_seconds=usage.ru_utime + usage.ru_stime,
     )
+
+
+@contextlib.contextmanager
+def _announcing(watch: Callable[[str], None]) -> Iterator[Callable[[], None]]:
+    """Give what a child does before it becomes the program, if it is started in the block: it tells the guard its name.
+
+    If we told, a kill of us between its start and that would leave it running. Until it is the program, no signal
+    reaches the handlers that it has from us: one for both, as Ctrl-C is before it has its session, would count twice.
+    """
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED)
+
+    def announce() -> None:
+        watch(f"-{os.getpid()}")
+        signal.set_wakeup_fd(-1)  # ours, which we deliver from
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+    try:
+        yield announce
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 @contextlib.contextmanager
@@ -218,6 +240,7 @@ def _start(
     output: Output | None,
     cwd: Path | None,
     pass_descriptors: Sequence[int],
+    before: Callable[[], None],
 ) -> subprocess.Popen[bytes]:
     piped = None if output is None else subprocess.PIPE
     words = [str(word) for word in arguments]
@@ -230,26 +253,41 @@ def _start(
             stderr=piped,
             pass_fds=tuple(pass_descriptors),
             start_new_session=True,
+            preexec_fn=before,  # noqa: PLW1509 - it takes no lock that another thread may hold
         )
     except OSError as error:
         raise ToolError(f"cannot run {words[0]}", error.strerror or str(error)) from error
 
 
-def _copying(child: subprocess.Popen[bytes], output: Output | None) -> list[threading.Thread]:
+@contextlib.contextmanager
+def _copied(child: subprocess.Popen[bytes], output: Output | None) -> Iterator[None]:
+    """Pass on what a program prints until the block ends, and what is there by then.
+
+    That is not always the end of its streams: what has left its session may hold them open for days.
+    """
     if output is None:
-        return []
+        yield
+        return
     assert child.stdout is not None
     assert child.stderr is not None
+    ended, end = os.pipe()
     pairs = ((child.stdout, 1), (child.stderr, 2))
-    threads = [threading.Thread(target=_copy, args=(stream, output, to), daemon=True) for stream, to in pairs]
+    threads = [threading.Thread(target=_copy, args=(stream, output, to, ended), daemon=True) for stream, to in pairs]
     for thread in threads:
         thread.start()
-    return threads
+    try:
+        yield
+    finally:
+        os.close(end)
+        for thread in threads:
+            thread.join()
+        os.close(ended)
 
 
-def _copy(stream: BinaryIO, output: Output, descriptor: int) -> None:
+def _copy(stream: BinaryIO, output: Output, descriptor: int, ended: int) -> None:
     with stream:
-        while data := os.read(stream.fileno(), _CHUNK):
+        source = stream.fileno()
+        while source in select.select([source, ended], [], [])[0] and (data := os.read(source, _CHUNK)):
             output.write(descriptor, data)
 
 
@@ -307,7 +345,7 @@ def guarded(*arguments: str) -> Iterator[Callable[[str], None]]:
     of the pipe after the first that we are gone.
     """
     with subprocess.Popen(
-        ["/bin/sh", "-c", 'read -r name && { read -r _ || "$@" "$name"; }', "sh", *arguments],
+        ["/bin/sh", "-c", 'read -r name && [ "$name" ] && { read -r _ || "$@" "$name"; }', "sh", *arguments],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

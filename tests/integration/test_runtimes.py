@@ -80,17 +80,23 @@ def until(condition: Callable[[], bool], seconds: float = 20.0) -> bool:
     return False
 
 
-def alive(mark: str) -> bool:
-    """Whether a process of this machine has `mark` in its command line; the one that drives the run does not count."""
+def processes(mark: str) -> list[list[str]]:
+    """Return the command lines of this machine that have `mark` in them; what drives the run does not count."""
+    found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
                 words = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
             except OSError:
                 continue
-            if mark in words and not any("run_tiny.py" in word for word in words) and "bwrap" not in words[0]:
-                return True
-    return False
+            if mark in words and not any("run_tiny.py" in word for word in words):
+                found.append(words)
+    return found
+
+
+def alive(mark: str) -> bool:
+    """Whether a step that has `mark` in its command line runs."""
+    return any("bwrap" not in words[0] for words in processes(mark))
 
 
 def a_mark() -> str:
@@ -319,6 +325,34 @@ def test_when_we_are_killed_the_step_ends(name: str, tmp_path: Path) -> None:
         running.kill()
         running.wait(TIMEOUT)
         assert until(lambda: not alive(mark)), "the step outlived the program that ran it"
+
+
+KILLED_AT_ITS_START = """
+import os, runpy, signal, subprocess, sys
+
+class Killed(subprocess.Popen):
+    def __init__(self, words, **options):
+        super().__init__(words, **options)
+        if options.get("start_new_session") and words[0] != "/bin/sh":  # the step, and not what guards it
+            os.kill(os.getpid(), signal.SIGKILL)
+
+subprocess.Popen = Killed
+sys.argv.pop(0)
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param("bwrap", marks=pytest.mark.bwrap), pytest.param("podman", marks=pytest.mark.podman), "venv"],
+)
+def test_when_we_are_killed_at_its_start_the_step_ends(name: str, tmp_path: Path) -> None:
+    mark = a_mark()
+    python, *words = arguments(name, tmp_path, ["sleep", mark])
+    done = subprocess.run([python, "-c", KILLED_AT_ITS_START, *words], check=False, timeout=TIMEOUT)
+    assert done.returncode == -signal.SIGKILL
+    time.sleep(3)  # longer than any of them takes to start a step
+    assert processes(mark) == []
 
 
 @every

@@ -123,7 +123,6 @@ class Apptainer:
                     env=apptainer_environment(plan, program.name, os.environ),
                     output=None if log is None else output,
                     deliver=child.send,
-                    guard_group=True,
                 )
         finally:
             files.remove_tree(work)

@@ -5,6 +5,7 @@ Source: podman-run(1) and podman-pull(1), version 4.3; containers-transports(5),
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
@@ -174,8 +175,9 @@ def _deliver(pid: int, container: str, number: int) -> None:
 
 def _kill(pid: int, container: str, number: int) -> None:
     words = ["podman", "kill", "--signal", str(number), container]
-    while process.run(words, timeout=_ANSWER_SECONDS, check=False).status != 0 and os.path.exists(f"/proc/{pid}"):
-        time.sleep(_RETRY_SECONDS)
+    with contextlib.suppress(ToolError):  # podman hangs or is gone, and this thread can tell nobody
+        while process.run(words, timeout=_ANSWER_SECONDS, check=False).status != 0 and os.path.exists(f"/proc/{pid}"):
+            time.sleep(_RETRY_SECONDS)
 
 
 def _init() -> str | None:

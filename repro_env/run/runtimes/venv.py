@@ -198,7 +198,6 @@ def _run(plan: RunPlan, variables: Mapping[str, str], log: Path | None) -> Ended
             cwd=plan.code,
             output=None if log is None else output,
             deliver=child.send_to_step,
-            guard_group=True,
         )
 
 
