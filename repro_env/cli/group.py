@@ -100,7 +100,7 @@ def run() -> int:
         click.echo(error.format_message(), err=True)
         return UsageError.exit_status
     except click.UsageError as error:
-        raise UsageError(error.format_message().removesuffix("."), hint=_hint(error)) from error
+        raise UsageError(_as_ours(error.format_message()), hint=_hint(error)) from error
     except click.ClickException as error:
         raise ReproError(error.format_message()) from error
     except _PassedError as passed:
@@ -108,6 +108,11 @@ def run() -> int:
     except click.Abort as error:
         raise (error.__cause__ or KeyboardInterrupt()) from None
     return status if isinstance(status, int) else 0
+
+
+def _as_ours(message: str) -> str:
+    """Return a message of click's in the form of this program's own: no capital, no full stop."""
+    return message[:1].lower() + message[1:].removesuffix(".")
 
 
 def _hint(error: click.UsageError) -> str:
