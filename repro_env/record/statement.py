@@ -28,7 +28,7 @@ VERSION = 1
 OUTCOME = f"{BUILDER}#outcome"
 RUN = f"{BUILDER}#runs/"
 
-_SCP = re.compile(r"(?P<host>[^/:]+):(?!//)(?P<path>.+)")  # git-clone(1), "GIT URLS"
+_SCP = re.compile(r"(?P<host>[^/:]+):(?!//)/?(?P<path>.+)")  # git-clone(1), "GIT URLS"
 
 Json = dict[str, Any]
 

@@ -98,6 +98,7 @@ def test_upstream_runs_are_dependencies_once_each() -> None:
         ("https://example.org/a.git", "git+https://example.org/a.git@c0"),
         ("ssh://git@example.org/a.git", "git+ssh://git@example.org/a.git@c0"),
         ("git@example.org:team/a.git", "git+ssh://git@example.org/team/a.git@c0"),
+        ("git@example.org:/srv/a.git", "git+ssh://git@example.org/srv/a.git@c0"),
         ("/srv/git/a.git", "git+file:///srv/git/a.git@c0"),
         ("../a.git", None),
         ("", None),
