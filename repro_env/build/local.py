@@ -110,6 +110,9 @@ class LocalBuilds:
         with self._report.task(f"building {package.name}", 1, unit="packages") as task:
             built = self._build_quietly(package, sources, python)
             task.advance(1)
+        if all(".dist-info/" in path for path, _digest in built.contents):
+            why = "see which files its build backend takes; some take no directory that is named as this one"
+            self._report.warn(f"the package {package.name} holds nothing to import: {why}")
         return built
 
     def _build_quietly(self, package: LocalPackage, sources: Sources, python: PythonVersion) -> BuiltWheel:

@@ -76,6 +76,11 @@ def project(tmp_path: Path) -> OnDisk:
     return project
 
 
+def test_a_package_of_which_a_backend_takes_nothing_is_told_of(project: OnDisk) -> None:
+    (project.root / "churn_tools/__init__.py").unlink()
+    assert "warning: the package churn-tools holds nothing to import" in project.repro("build").stderr
+
+
 def status(project: OnDisk) -> tuple[str, str]:
     document = json.loads(project.repro("status", "--json").stdout)
     return document["lock"], document["steps"][0]["why"]
