@@ -116,7 +116,9 @@ class _Clone:
             self._git("fetch", "--quiet", "origin", commit, check=False)  # what no branch of a server reaches
         if not self._has(commit):
             raise _gone(commit, repository)
-        self._git("checkout", "--quiet", "--detach", commit)
+        if local:
+            self._have_promises(repository)
+        self._check_out(commit, repository)
         if (self._directory / ".gitmodules").is_file():
             self._have_submodules(Path(repository) if local else None)
 
@@ -137,6 +139,31 @@ class _Clone:
 
     def _has(self, commit: str) -> bool:
         return self._git("cat-file", "-e", f"{commit}^{{commit}}", check=False).status == 0
+
+    def _check_out(self, commit: str, repository: str) -> None:
+        """Check a commit out, whole: git passes over a file that it cannot read, and calls that a success."""
+        said = self._git("checkout", "--quiet", "--detach", commit, check=False).stderr
+        missing = self._git("ls-files", "-z", "--deleted").stdout.split("\0")[:-1]
+        if missing or self._git("rev-parse", "HEAD", check=False).stdout.strip() != commit:
+            what = f"commit {commit[:12]} cannot be checked out of {clean_remote(repository)}"
+            raise RestoreError(what, said.strip(), _ANOTHER)
+
+    def _have_promises(self, repository: str) -> None:
+        """Let what a partial clone left with the server it is from be fetched from there.
+
+        Source: git's technical documentation, "partial-clone".
+        """
+        asked = ("git", "-C", repository, "config", "-z", "--get-regexp", r"^remote\..*\.(promisor|url)$")
+        found = dict(
+            entry.partition("\n")[::2] for entry in _asked(asked, self._run, self._environ).split("\0") if entry
+        )
+        for key in found:
+            url = found.get(f"{key.removesuffix('.promisor')}.url", "")
+            if key.endswith(".promisor") and url:
+                self._git("config", "remote.promisor.url", url)
+                self._git("config", "remote.promisor.promisor", "true")
+                self._git("config", "core.repositoryformatversion", "1")
+                self._git("config", "extensions.partialClone", "promisor")
 
     def _have_submodules(self, origin: Path | None) -> None:
         """Check submodules out, from the copies that the origin has where it has them."""

@@ -102,6 +102,34 @@ def test_an_address_is_cloned(repository: Path, tmp_path: Path) -> None:
     assert "token" not in str(caught.value)
 
 
+def test_a_partial_clone_has_what_it_left_with_its_server(repository: Path, tmp_path: Path) -> None:
+    commit = git(repository, "rev-parse", "HEAD")
+    (repository / "sub/code.py").write_text("two\n")
+    git(repository, "commit", "-q", "-am", "two")
+    git(repository, "config", "uploadpack.allowFilter", "true")
+    git(repository, "config", "uploadpack.allowAnySHA1InWant", "true")
+    partial = tmp_path / "partial"
+    git(tmp_path, "clone", "-q", "--filter=blob:none", repository.as_uri(), str(partial))
+    before = snapshot(partial)
+    project = restored(partial, GitState(commit=commit, dirty=False), tmp_path / "clone")
+    assert (project / "sub/code.py").read_text() == "one\n"
+    assert snapshot(partial) == before
+    repository.rename(tmp_path / "down")
+    with pytest.raises(RestoreError, match=f"commit {commit[:12]} cannot be checked out") as caught:
+        restored(partial, GitState(commit=commit, dirty=False), tmp_path / "again")
+    assert "could not fetch" in caught.value.why or "unable to read" in caught.value.why
+
+
+def test_a_commit_with_a_file_that_cannot_be_read(repository: Path, tmp_path: Path) -> None:
+    commit = git(repository, "rev-parse", "HEAD")
+    blob = git(repository, "rev-parse", "HEAD:sub/code.py")
+    (repository / ".git/objects" / blob[:2] / blob[2:]).unlink()
+    with pytest.raises(RestoreError, match=f"commit {commit[:12]} cannot be checked out") as caught:
+        restored(repository, GitState(commit=commit, dirty=False), tmp_path / "clone")
+    assert "unable to read" in caught.value.why
+    assert "name another repository" in caught.value.hint
+
+
 def test_submodules_come_from_the_copies_that_are_here(
     repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
