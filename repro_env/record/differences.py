@@ -14,6 +14,7 @@ from repro_env.record.words import content, duration, ended, seconds_of
 from repro_env.values import format_size
 
 _NOISE = 1.0  # seconds by which two runs differ for no reason
+_DEEPEST = 64  # runs in a row upstream that are compared: each is told inside the one that took something from it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +70,7 @@ class _Comparing:
     def __init__(self, witness: Witness) -> None:
         self._witness = witness
         self._done: dict[tuple[str, str], Comparison | None] = {}
+        self._depth = 0
 
     def compare(self, before: RunRecord, after: RunRecord) -> Comparison:
         pair = (before.id, after.id)
@@ -104,11 +106,18 @@ class _Comparing:
         if (before, after) in self._done:
             done = self._done[before, after]
             return Upstream(input=name, comparison=done, why="" if done else "its run comes from itself")
+        if self._depth == _DEEPEST:
+            return Upstream(
+                input=name, comparison=None, why=f"what is more than {_DEEPEST} runs upstream is not compared"
+            )
         makers = self._witness.run(before), self._witness.run(after)
         if makers[0] is None or makers[1] is None:
             missing = " and ".join(run for run, maker in zip((before, after), makers, strict=True) if maker is None)
             return Upstream(input=name, comparison=None, why=f"it was made by {missing}, whose record is not here")
-        return Upstream(input=name, comparison=self.compare(makers[0], makers[1]))
+        self._depth += 1
+        found = self.compare(makers[0], makers[1])
+        self._depth -= 1
+        return Upstream(input=name, comparison=found)
 
 
 def first_causes(comparison: Comparison) -> tuple[Difference, ...]:

@@ -332,6 +332,23 @@ def test_records_that_go_in_a_circle() -> None:
     assert comparison_document(found)["differs"]
 
 
+def test_a_chain_longer_than_the_stack_is_compared_as_far_as_a_person_reads() -> None:
+    runs = chain(2000)
+    again = [
+        replace(
+            run,
+            id=f"{run.id}x",
+            inputs=tuple(replace(one, run=one.run and f"{one.run}x", digest=NEW) for one in run.inputs),
+        )
+        for run in runs
+    ]
+    found = compared(runs[-1], again[-1], *runs, *again)
+    assert found.differs
+    assert "is another, and what is more than 64 runs upstream is not compared" in headline(found)
+    assert "what is more than 64 runs upstream is not compared" in comparison_text(found)
+    assert json.dumps(comparison_document(found))
+
+
 def test_a_diamond_is_told_once(golden: Golden) -> None:
     def history(number: int, **changes: Any) -> tuple[RunRecord, ...]:
         first = ran("first", number, inputs=(data("raw"),), outputs=(output("x", f"x{number}"),), **changes)
