@@ -97,7 +97,7 @@ def _summary(shown: _Shown, directory: Path) -> str:
     lock = shown.lock
     roots = [root for base in lock.bases.values() for root in base.roots.values()]
     debian = sum(len(root.packages) for root in roots if isinstance(root, DebianRoot))
-    pinned = f"{len(lock.steps)} steps, {len(lock.wheels)} Python packages, {debian} Debian packages, 1 data input"
+    pinned = f"{len(lock.steps)} steps, {len(lock.wheels)} Python and {debian} Debian packages, 1 data input"
     versions = "\n".join(f"    {name:<8} {_contradiction(lock, name)}" for name in shown.steps)
     page = next(output.path for run in shown.finished for output in run.record.outputs if output.path.endswith(".html"))
     runtime = shown.finished[-1].record.runtime
