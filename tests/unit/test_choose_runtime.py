@@ -6,16 +6,17 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import NoReturn, cast
 
 import pytest
 
+from repro_env.edges import process
 from repro_env.edges.report import Silent
 from repro_env.edges.sandbox import find_bwrap
-from repro_env.errors import RuntimeUnavailableError
+from repro_env.errors import RuntimeUnavailableError, ToolError
 from repro_env.image.store import Store
 from repro_env.run.gpus import GpuDevice, GpuGrant, Passing
-from repro_env.run.runtimes import bwrap
+from repro_env.run.runtimes import bwrap, podman
 from repro_env.run.runtimes.base import Runtime, Unavailable
 from repro_env.run.runtimes.bwrap import Bwrap
 from repro_env.run.runtimes.choose import RUNTIMES, choose, choose_for, runtimes_of
@@ -178,6 +179,16 @@ def test_a_machine_without_them_is_told_how_to_get_them(store: Store, monkeypatc
         "podman is not installed",
     ]
     assert all(absence and absence.hint for absence in absences)
+
+
+def test_a_podman_that_hangs_when_a_signal_is_passed_on_ends_no_thread_with_a_traceback(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def hang(*_words: object, **_options: object) -> NoReturn:
+        raise ToolError("podman did not finish within 60 s")
+
+    monkeypatch.setattr(process, "run", hang)
+    podman._kill(os.getpid(), "repro-x", 15)
 
 
 def test_the_bundled_program_is_found_when_the_system_has_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
