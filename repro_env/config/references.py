@@ -14,6 +14,10 @@ from repro_env.config.problems import Problems, did_you_mean
 from repro_env.values import Platform
 
 
+_NOT_TO_TAKE = {".git": "git", ".repro": "the runs", "repro.lock": "the lock", "repro.toml": "the project"}
+"""Places that are neither data's nor a step's, with what stands there."""
+
+
 def check_references(
     platforms: Collection[Platform],
     bases: Mapping[str, Base],
@@ -111,7 +115,8 @@ def _check_cycles(steps: Mapping[str, Step], problems: Problems) -> None:
 def _check_paths(data: Mapping[str, Data], steps: Mapping[str, Step], problems: Problems) -> None:
     """Refuse what is put at, in, or around the place of something else: data from elsewhere, and outputs."""
     here = {name: item for name, item in data.items() if item.path and not (item.uri or item.query)}
-    taken = [(f"data.{name}", PurePosixPath(item.path)) for name, item in here.items()]
+    taken = [(owner, PurePosixPath(path)) for path, owner in _NOT_TO_TAKE.items()]
+    taken += [(f"data.{name}", PurePosixPath(item.path)) for name, item in here.items()]
     for place, path in itertools.chain(_pulled(data), _outputs(steps)):
         for owner, other in taken:
             if path == other:

@@ -409,6 +409,14 @@ BAD: dict[str, tuple[str, list[str]]] = {
         changed('"build/table.parquet"', '"data"'),
         ['31: step.clean.outputs.table: "data/raw", the path of data.raw, lies inside "data"'],
     ),
+    "an output among the runs": (
+        changed('"build/table.parquet"', '".repro/table"'),
+        ['31: step.clean.outputs.table: ".repro/table" lies inside ".repro", the path of the runs'],
+    ),
+    "an output in place of the lock": (
+        changed('"build/table.parquet"', '"repro.lock"'),
+        ['31: step.clean.outputs.table: "repro.lock" is the path of the lock too'],
+    ),
     "variables that meet": (
         changed('{ table = "build/table.parquet" }', '{ table = "t", a-b = "x", a_b = "y" }'),
         ['31: step.clean.outputs: "a-b" and "a_b" would both be REPRO_OUTPUT_A_B (rename one of them)'],
