@@ -19,7 +19,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from repro_env.data.tree import DIGEST_SIZE, RECORD, Tree
+from repro_env.data.reader import DIGEST_SIZE, RECORD
+from repro_env.data.tree import Tree, unpacked
 from repro_env.edges.files import write_atomically
 from repro_env.errors import StoreError
 from repro_env.frozen import dataclass
@@ -73,7 +74,11 @@ class StatCache:
 
 def _pack(found: Remembered, began: int) -> bytes:
     tree = found.tree
-    records = [item if RECORD.unpack(item)[2] < began - _RACY else _BLANK for item in tree.records]
+    settled = began - _RACY
+    records = [
+        item if changed < settled else _BLANK
+        for item, (_size, _mtime, changed, *_rest) in zip(tree.records, unpacked(tree.records), strict=True)
+    ]
     targets = [part for pair in tree.targets.items() for part in pair]
     blobs = [b"\0".join(tree.names), b"\0".join(targets), b"".join(records), b"".join(tree.digests)]
     head = {"digest": str(found.digest), "size": found.size, "lengths": [len(blob) for blob in blobs]}

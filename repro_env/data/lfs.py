@@ -11,7 +11,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from repro_env.data.tree import RECORD, Tree, is_file
+from repro_env.data.reader import RECORD
+from repro_env.data.tree import Tree, is_file
 from repro_env.frozen import dataclass
 from repro_env.values import Digest
 

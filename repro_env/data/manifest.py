@@ -14,7 +14,7 @@ empty one is not content. Owner, times and the other permission bits are the mac
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from repro_env.frozen import dataclass
 from repro_env.values import Digest
@@ -48,6 +48,12 @@ def escape(name: bytes) -> bytes:
             return name
     plain = _SPECIAL.sub(lambda match: b"\\x%02x" % match[0][0], name)
     return plain.decode("utf-8", "backslashreplace").encode()
+
+
+def escape_all(names: Sequence[bytes]) -> Sequence[bytes]:
+    """Return each path as a manifest writes it."""
+    together = b"/".join(names)
+    return names if escape(together) == together else [escape(name) for name in names]
 
 
 def unescape(text: bytes) -> bytes:

@@ -6,12 +6,13 @@ import hashlib
 import os
 import stat
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from repro_env.data.cache import Remembered, StatCache
 from repro_env.data.hashing import hash_files
 from repro_env.data.select import EVERYTHING, Selection
-from repro_env.data.tree import RECORD, Scan, Tree, changed, is_file, leaves, listed, scan, scan_file, shown, steady
+from repro_env.data.tree import Scan, Tree, changed, is_file, leaves, listed, scan, scan_file, shown, steady, unpacked
 from repro_env.edges.files import os_errors, write_atomically
 from repro_env.edges.report import Reporter, Silent
 from repro_env.errors import StoreError, VerificationError
@@ -134,13 +135,17 @@ def _digest(kind: str, tree: Tree) -> Digest:
 def _read(root: bytes, found: Scan, known: Tree | None, reporter: Reporter, workers: int) -> Tree:
     """Return the tree of a scan, reading only what `known` does not hold as it is now."""
     digests = _still_valid(found, known) if known else {}
-    missing = [item for item in zip(found.names, found.records, strict=True) if item[0] not in digests]
-    files = [item for item in missing if is_file(RECORD.unpack(item[1])[-1])]
-    size = sum(RECORD.unpack(expected)[0] for _name, expected in files)
+    modes = [fields[-1] for fields in unpacked(found.records)]
+    files = [
+        (name, item)
+        for name, item, mode in zip(found.names, found.records, modes, strict=True)
+        if is_file(mode) and name not in digests
+    ]
+    size = sum(fields[0] for fields in unpacked(item for _name, item in files))
     visible = reporter if size >= _WORTH_SHOWING else Silent()
     with visible.task(f"reading {os.path.basename(shown(root))}", size) as task:
         digests |= hash_files(root, files, workers=workers, progress=task.advance)
-    targets = _links(root, found)
+    targets = _links(root, [name for name, mode in zip(found.names, modes, strict=True) if not is_file(mode)])
     digests |= {name: hashlib.sha256(target).digest() for name, target in targets.items()}
     return Tree(
         names=found.names,
@@ -161,10 +166,8 @@ def _still_valid(found: Scan, known: Tree) -> dict[bytes, bytes]:
     }
 
 
-def _links(root: bytes, found: Scan) -> dict[bytes, bytes]:
-    """Return the targets of the links. Errors: `VerificationError` that names those which leave the directory."""
-    pairs = zip(found.names, found.records, strict=True)
-    names = [name for name, record in pairs if not is_file(RECORD.unpack(record)[-1])]
+def _links(root: bytes, names: Sequence[bytes]) -> dict[bytes, bytes]:
+    """Return the targets of links. Errors: `VerificationError` that names those which leave the directory."""
     targets: dict[bytes, bytes] = {}
     for name in names:
         with steady(root + b"/" + name):

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from repro_env.data.hashing import hash_file
 from repro_env.data.measure import Measured
-from repro_env.data.tree import RECORD, is_file, scan, scan_file
+from repro_env.data.reader import RECORD
+from repro_env.data.tree import is_file, scan, scan_file
 from repro_env.errors import StoreError, VerificationError
 
 

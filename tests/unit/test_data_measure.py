@@ -210,6 +210,11 @@ def test_a_directory_that_changes_while_it_is_read_is_reported(
     assert "changed while it was read" in error.what
 
 
+def swap_for_a_pipe(place: Path) -> None:
+    place.unlink()
+    os.mkfifo(place)
+
+
 def test_what_does_not_count_may_change_meanwhile(data: Path, between: Callable[[Callable[[], object]], None]) -> None:
     between(lambda: (data / "today.log").write_text("x"))
     selection = Selection(exclude=("*.log",))
@@ -223,20 +228,12 @@ def test_what_does_not_count_may_change_meanwhile(data: Path, between: Callable[
 def test_a_single_file_swapped_for_a_pipe_does_not_hang(
     data: Path, between: Callable[[Callable[[], object]], None]
 ) -> None:
-    def swap() -> None:
-        (data / "a.txt").unlink()
-        os.mkfifo(data / "a.txt")
-
-    between(swap)
+    between(lambda: swap_for_a_pipe(data / "a.txt"))
     assert "changed while it was read" in refused(data / "a.txt").what
 
 
 def test_a_file_swapped_for_a_pipe_does_not_hang(data: Path, between: Callable[[Callable[[], object]], None]) -> None:
-    def swap() -> None:
-        (data / "a.txt").unlink()
-        os.mkfifo(data / "a.txt")
-
-    between(swap)
+    between(lambda: swap_for_a_pipe(data / "a.txt"))
     assert "changed while it was read" in refused(data).what
 
 
@@ -259,6 +256,70 @@ def test_large_and_slow_files_are_read_by_several_threads(tmp_path: Path, monkey
     assert len(threads) > 1
     monkeypatch.undo()
     assert measure(root, reporter=Silent(), workers=1).digest == parallel.digest
+
+
+@pytest.fixture
+def many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a directory of small files, which are read by other processes, few at a time."""
+    root = tmp_path / "many"
+    for name in (b"a", b"b/latin-\xe9", b"b/line\nfeed", b"c/empty", *(b"d/%d" % number for number in range(40))):
+        place = os.path.join(os.fsencode(root), name)
+        os.makedirs(os.path.dirname(place), exist_ok=True)
+        with open(place, "wb") as stream:
+            stream.write(b"" if name.endswith(b"empty") else name)
+    (root / "link").symlink_to("a")
+    monkeypatch.setattr(hashing, "_ALONE", 0)
+    monkeypatch.setattr(hashing, "_BATCH", 3)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _process: {0, 1})
+    return root
+
+
+def test_many_small_files_are_read_by_other_processes(many: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here: list[bytes] = []
+    real = hashing.hash_file
+
+    def spy(root: bytes, name: bytes, *rest: object) -> bytes:
+        here.append(name)
+        return real(root, name, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(hashing, "hash_file", spy)
+    found = of(many)
+    assert here == []
+    monkeypatch.setattr(hashing, "_ALONE", 1000)
+    assert of(many).digest == found.digest
+    assert len(here) == found.files - 1 == 44
+
+
+@pytest.mark.parametrize(
+    ("event", "words"),
+    [
+        (lambda place: place.write_text("other"), "changed while it was read"),
+        (lambda place: place.unlink(), "changed while it was read"),
+        (swap_for_a_pipe, "changed while it was read"),
+        (lambda place: place.unlink() or place.symlink_to("/etc/passwd"), "changed while it was read"),
+    ],
+    ids=["changed", "gone", "pipe", "link"],
+)
+def test_what_another_process_cannot_read_is_told_like_elsewhere(
+    many: Path, between: Callable[[Callable[[], object]], None], event: Callable[[Path], object], words: str
+) -> None:
+    settle()
+    between(lambda: event(many / "d" / "7"))
+    error = refused(many)
+    assert words in error.what
+    assert error.what.startswith(f"{many}/d/7 ")
+
+
+@pytest.mark.parametrize("program", ["import sys; sys.exit(1)", "import sys; sys.stdin.buffer.read(9)", "no program"])
+def test_processes_that_end_or_do_not_start_are_done_without(
+    many: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str
+) -> None:
+    expected = of(many).digest
+    (tmp_path / "broken.py").write_text(program)
+    monkeypatch.setattr("repro_env.data.reader.__file__", str(tmp_path / "broken.py"))
+    assert of(many).digest == expected
+    monkeypatch.setattr("sys.executable", str(tmp_path / "nowhere"))
+    assert of(many).digest == expected
 
 
 def test_an_error_in_a_thread_stops_the_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
