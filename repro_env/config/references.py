@@ -13,7 +13,6 @@ from repro_env.config.placeholders import misspelled, placeholders, spell, varia
 from repro_env.config.problems import Problems, did_you_mean
 from repro_env.values import Platform
 
-
 _NOT_TO_TAKE = {".git": "git", ".repro": "the runs", "repro.lock": "the lock", "repro.toml": "the project"}
 """Places that are neither data's nor a step's, with what stands there."""
 
