@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TypeVar
 
 from repro_env.values import Digest
@@ -73,8 +74,8 @@ def count(value: object) -> int:
 
 
 def amount(value: object) -> float:
-    """Return a number from 0 up."""
-    if not isinstance(value, int | float) or isinstance(value, bool) or not value >= 0:
+    """Return a number from 0 up that a float holds."""
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= sys.float_info.max:
         raise ValueError(f"expected a number from 0 up, found {value!r}")
     return float(value)
 
@@ -111,11 +112,14 @@ def digest_set(value: object) -> Digest:
 
 
 def time(value: object) -> datetime:
-    """Return a moment, written as RFC 3339 has it."""
+    """Return a moment in UTC, written as RFC 3339 has it."""
     moment = datetime.fromisoformat(text(value))
     if moment.tzinfo is None:
         raise ValueError(f"expected a time with its zone, found {value!r}")
-    return moment
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError as error:  # in its zone it is in year 1, or 9999, and here no more
+        raise ValueError(f"expected a time, found {value!r}") from error
 
 
 def choice(*words: str) -> Callable[[object], str]:

@@ -37,7 +37,10 @@ def duration(seconds: float) -> str:
 
 def moment(time: datetime, zone: tzinfo | None) -> str:
     """Return a time of day in a zone, None for the machine's own: `2026-11-23 04:33:54 UTC`."""
-    local = time.astimezone(zone)
+    try:
+        local = time.astimezone(zone)
+    except OverflowError:  # of the first day that there is, or the last
+        local = time
     return f"{local:%Y-%m-%d %H:%M:%S} {local.tzname()}"
 
 

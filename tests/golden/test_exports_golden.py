@@ -121,6 +121,11 @@ def test_the_events_are_of_the_schema_that_the_client_writes() -> None:
     assert to_events(FAILED)[1]["eventType"] == "FAIL"
 
 
+def test_a_name_that_is_no_utf8_is_somebodys_too() -> None:
+    runs = [to_events(replace(FULL, project=name))[0]["run"]["runId"] for name in ("\udcff", "\udcfe", "\udcff")]
+    assert len(set(runs)) == 2
+
+
 def test_an_input_is_called_as_the_output_of_the_run_that_made_it() -> None:
     used = replace(FULL.inputs[0], name="clean.table", run=FULL.id, uri="")
     reader = to_events(replace(FULL, step="train", inputs=(used,)))[0]["inputs"][0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -45,6 +45,7 @@ def test_times_past(seconds: float, words: str) -> None:
 
 
 def test_a_moment_says_its_zone() -> None:
+    assert moment(datetime.max.replace(tzinfo=UTC), timezone(timedelta(hours=9))) == "9999-12-31 23:59:59 UTC"
     assert moment(START, UTC) == "2026-11-23 04:33:54 UTC"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import json
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC
@@ -158,6 +159,9 @@ OUTCOME = f"{DETAILS}/byproducts/0/annotations"
         (f"{DEFINITION}/externalParameters/variables", {"A": 1}, "externalParameters.variables: expected a string"),
         (f"{DEFINITION}/internalParameters/host", [], "internalParameters.host: expected an object, found a list"),
         (f"{DEFINITION}/internalParameters/host/cpus", True, "host.cpus: expected a number from 0 up, found True"),
+        (f"{OUTCOME}/resources/wallSeconds", 10**400, "wallSeconds: expected a number from 0 up, found 1000"),
+        (f"{OUTCOME}/resources/cpuSeconds", math.inf, "cpuSeconds: expected a number from 0 up, found inf"),
+        (f"{DETAILS}/metadata/startedOn", "0001-01-01T00:00:00+14:00", "metadata.startedOn: expected a time, found"),
         (f"{DEFINITION}/internalParameters/machine/gpus", [1], r"machine.gpus\[0\]: expected an object, found 1"),
         (f"{DEFINITION}/internalParameters/definition", "md5:0", "definition: expected sha256:HEX"),
         (f"{DEFINITION}/resolvedDependencies", {}, "resolvedDependencies: expected a list"),

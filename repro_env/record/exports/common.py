@@ -32,7 +32,8 @@ def json_text(document: Any, indent: int | None = None) -> str:
 
 def run_uuid(project: str, run: str) -> str:
     """Return the UUID of a run, for formats whose ids are UUIDs: the same at every export, RFC 9562 version 5."""
-    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"{PRODUCER}#{project}/{run}"))
+    name = f"{PRODUCER}#{project}/{run}".encode(errors="backslashreplace").decode()  # see `json_text`
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, name))
 
 
 def time_text(time: datetime) -> str:
