@@ -25,8 +25,16 @@ def test_commands_are_as_documented() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_link_leads_somewhere(page: Path) -> None:
-    links = re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text())
-    assert [link for link in links if "://" not in link and not (page.parent / link).exists()] == []
+    links = re.findall(r"\]\(([^)#\s]*)(?:#([^)]+))?\)", page.read_text())
+    own = [(page.parent / link if link else page, anchor) for link, anchor in links if "://" not in link]
+    assert [str(target) for target, _anchor in own if not target.exists()] == []
+    assert [(str(target), anchor) for target, anchor in own if anchor and anchor not in _anchors(target)] == []
+
+
+def _anchors(page: Path) -> set[str]:
+    """Return what the headings of a page are called in links, as GitHub has it."""
+    titles = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
 def _kinds(kind: type[ReproError]) -> set[type[ReproError]]:
