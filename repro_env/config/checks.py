@@ -24,10 +24,11 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _VERSION_CLAUSE = r"(?:===\s*[^\s,;)]+|(?:~=|==|!=|<=|>=|<|>)\s*[A-Za-z0-9_.*+!-]+)"
 _VERSIONS = rf"{_VERSION_CLAUSE}(?:\s*,\s*{_VERSION_CLAUSE})*(?:\s*,)?"
 _REQUIREMENT = re.compile(
-    r"\s*[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?"  # name
-    r"\s*(?:\[[A-Za-z0-9._,\s-]*\])?"  # extras
-    rf"\s*(?:@\s*\S+(?=\s|\Z)|\(\s*{_VERSIONS}\s*\)|{_VERSIONS})?"  # URL or versions
-    r"\s*(?:;.*\S)?\s*\Z"  # marker
+    # Spaces are never given back: each of these would try every share of them.
+    r"\s*+[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?"  # name
+    r"\s*+(?:\[[A-Za-z0-9._,\s-]*\])?"  # extras
+    rf"\s*+(?:@\s*\S+(?=\s|\Z)|\(\s*{_VERSIONS}\s*\)|{_VERSIONS})?"  # URL or versions
+    r"\s*+(?:;.*\S)?\s*\Z"  # marker
 )
 _SINGLE_EQUALS = re.compile(r"[A-Za-z0-9\]]\s*=\s*[0-9]")
 
