@@ -55,7 +55,7 @@ def end_interrupted(error: BaseException) -> NoReturn:
         process.stop_all()
     with contextlib.suppress(OSError):
         os.write(2, _SAID)
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, RuntimeError):  # the second, where a finalizer ran in the middle of a write
         sys.stdout.flush()
     os._exit(_SIGNALLED + number)
 
