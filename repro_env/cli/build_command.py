@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sys
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -90,18 +92,23 @@ def command(
         missing = {"missing": [one.document() for one in looked]}
         click.echo(json.dumps({**_document(built, store), **missing, **delivered.document()}, indent=2))
     else:
-        click.echo("\n".join([_table(built, store, seconds), *delivered.lines()]))
+        columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
+        click.echo("\n".join([_table(built, store, seconds, columns), *delivered.lines()]))
 
 
-def _table(built: Sequence[Built], store: Store, seconds: float) -> str:
+def _table(built: Sequence[Built], store: Store, seconds: float, columns: int) -> str:
+    """Return a line for each image. On a terminal with less room digests are cut short; `--json` has them whole."""
     several = len({one.platform for one in built}) > 1
     names = {one: f"{one.step} {one.platform}" if several else one.step for one in built}
     width = max(map(len, names.values()))
-    lines = [
-        f"{names[one]:<{width}}  {one.image}  {format_size(one.size)} in {one.layers} layers, code {_code(one.code)}"
+    made = {
+        one: f"{format_size(one.size)} in {one.layers} layers, code {_code(one.code)}"
         + ("" if one.reused else ", environment built")
         for one in built
-    ]
+    }
+    lines = [f"{names[one]:<{width}}  {one.image}  {made[one]}" for one in built]
+    if max(map(len, lines)) > columns:
+        lines = [f"{names[one]:<{width}}  sha256:{one.image.short}...  {made[one]}" for one in built]
     count = "1 image" if len(built) == 1 else f"{len(built)} images"
     return "\n".join([*lines, f"{count} in {store.root} after {seconds:.1f} s"])
 
