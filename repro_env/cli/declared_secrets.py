@@ -21,7 +21,8 @@ def warn_of_secrets(steps: Iterable[LockedStep], report: Reporter) -> None:
         if names := ", ".join(name for name, value in sorted(step.env.items()) if looks_secret(name, value)):
             report.warn(
                 f"step {step.name} declares {names}, which looks like a secret: what `env` holds stands in repro.lock, "
-                "the image, the record of every run, and what [export] tells others"
+                "the image, the record of every run, and what [export] tells others; "
+                "name it in `secrets` instead, and its value is taken from the environment of whoever runs the step"
             )
 
 

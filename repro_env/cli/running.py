@@ -36,6 +36,7 @@ from repro_env.run.keep import keep
 from repro_env.run.plan import Input, RunPlan, User, checked, plan_run
 from repro_env.run.runtimes.base import Needs
 from repro_env.run.runtimes.choose import choose_for, runtimes_of
+from repro_env.run.secret_values import secret_values
 
 if TYPE_CHECKING:
     from repro_env.verify.report import Verification
@@ -117,6 +118,7 @@ class Run:
         self._home = repeating.home if repeating else workspace.root
         self._lock = repeating.lock if repeating else fresh_lock(workspace)
         self._step = self._lock.steps[step]
+        self._secrets = secret_values(step, self._step.secrets, os.environ)
         self._platform = this_platform(self._step)
         self._machine = StepMachine(workspace.root, self._step)
         self.runtime, self._gpus = choose_for(runtimes_of(store, report, runtime), self._machine.grant(), asked=runtime)
@@ -180,7 +182,13 @@ class Run:
     def plan_beside(self, prepared: Prepared, run: str, directory: Path, inputs: Sequence[Input]) -> RunPlan:
         """Return the plan of another command in the step's environment, to be given as `argv`, with these inputs."""
         bare = replace(
-            self._step, command=(), inputs=tuple(one.name for one in inputs), outputs={}, gpu=None, host=None
+            self._step,
+            command=(),
+            inputs=tuple(one.name for one in inputs),
+            outputs={},
+            secrets=(),
+            gpu=None,
+            host=None,
         )
         given = replace(prepared, inputs=Inputs(planned=tuple(inputs), recorded=()))
         return self._plan(run, directory, given, (), bare)
@@ -276,6 +284,7 @@ class Run:
             user=User(uid=os.getuid(), gid=os.getgid()),
             arguments=arguments,
             roots=self.runtime.roots(code=directory / "code", run=directory),
+            secrets={name: value for name, value in self._secrets.items() if name in step.secrets},
         )
 
     def _beginning(self, plan: RunPlan, prepared: Prepared, arguments: Sequence[str]) -> Beginning:

@@ -11,6 +11,16 @@ from repro_env.values import ImageReference
 RESERVED_VARIABLES = "REPRO_"
 """Environment variables that begin so are set by this program alone."""
 
+SET_VARIABLES = frozenset(
+    {
+        *("HOME", "LANG", "LD_LIBRARY_PATH", "LOGNAME", "PATH", "PWD", "PYTHONUNBUFFERED", "TZ", "USER", "VIRTUAL_ENV"),
+        *("CUDA_DEVICE_ORDER", "CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES"),
+        *("CUBLAS_WORKSPACE_CONFIG", "MKL_NUM_THREADS", "NVIDIA_TF32_OVERRIDE"),
+        *("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "PYTHONHASHSEED"),
+    }
+)
+"""Other variables that this program, or a runtime, sets for a step. A step may override them, openly."""
+
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _SUITE = re.compile(r"[a-z][a-z0-9.-]*\Z")
 _DEBIAN_PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+\Z")
@@ -79,6 +89,13 @@ def variable_name(text: str) -> None:
         raise ValueError("not the name of an environment variable: use letters, digits and _, with no digit first")
     if text.startswith(RESERVED_VARIABLES):
         raise ValueError(f"names that begin with {RESERVED_VARIABLES} are set by repro")
+
+
+def secret_name(text: str) -> None:
+    """Check the name of a variable whose value is taken from the environment of whoever runs the step."""
+    variable_name(text)
+    if text in SET_VARIABLES:
+        raise ValueError(f"{text} is set by repro for every step, and is no secret")
 
 
 def word(text: str) -> str:

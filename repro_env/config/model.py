@@ -99,6 +99,7 @@ class Step:
     `inputs` are data names and `STEP.OUTPUT` references; `outputs` maps a name to a path relative to the project;
     `compare` says how an output is held against another run's (see `comparison`), where not byte for byte; `keep` are
     the outputs of which each run keeps a copy; `code` are globs relative to the project, or None for what git tracks.
+    `secrets` are the names, sorted, of variables that are taken from the environment of whoever runs the step.
     With `bytecode` the image holds its Python compiled, too; with `deterministic` its libraries are told to give the
     same numbers each time. `gpu` and `host` are what it asks of the machine, None for nothing.
     """
@@ -113,6 +114,7 @@ class Step:
     keep: tuple[str, ...] = ()
     code: tuple[str, ...] | None = None
     env: Mapping[str, str] = field(default_factory=dict)
+    secrets: tuple[str, ...] = ()
     network: bool = False
     bytecode: bool = False
     deterministic: bool = False

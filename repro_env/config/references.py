@@ -90,6 +90,10 @@ def _check_command(step: Step, known: list[str], problems: Problems) -> None:
 
 def _check_variables(step: Step, problems: Problems) -> None:
     """Refuse names that would be given to the command in the same environment variable."""
+    for name in step.secrets:
+        if name in step.env:
+            hint = "leave it out of env, where its value is no secret"
+            problems.add(("step", step.name, "secrets"), f"{name} is in env, too", hint)
     for prefix, key, names in (("DATA", "inputs", step.inputs), ("OUTPUT", "outputs", step.outputs)):
         seen: dict[str, str] = {}
         for name in filter(None, names):

@@ -14,11 +14,11 @@ import signal
 import subprocess
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from io import FileIO
 from pathlib import Path
 from typing import BinaryIO
 
-from repro_env.edges import files
+from repro_env.edges.feeding import feeding
+from repro_env.edges.output import Output
 from repro_env.errors import ToolError
 from repro_env.frozen import dataclass
 
@@ -54,49 +54,6 @@ class Ended:
     def signal(self) -> int | None:
         """The number of the signal that ended it, as far as the status tells."""
         return self.status - _SIGNALLED if _SIGNALLED < self.status < _SIGNALLED + signal.NSIG else None
-
-
-class Output:
-    """Where a step's output goes: our own two streams, byte for byte and at once, and a log if there is one."""
-
-    def __init__(self, log: FileIO | None) -> None:
-        self._log = log
-        self._lock = threading.Lock()
-        self._gone: set[int] = set()
-
-    def write(self, descriptor: int, data: bytes) -> None:
-        """Pass `data` on to our descriptor 1 or 2. Neither a reader that went away nor a full disk stops the step."""
-        with self._lock:
-            self._keep(data)
-        view = memoryview(data)
-        while view and descriptor not in self._gone:
-            try:
-                view = view[os.write(descriptor, view) :]
-            except BlockingIOError:  # another program that shares our terminal made it so
-                select.select([], [descriptor], [])
-            except OSError:
-                self._gone.add(descriptor)
-
-    def _keep(self, data: bytes) -> None:
-        view = memoryview(data)
-        try:
-            while self._log is not None and view:
-                view = view[self._log.write(view) :]
-        except OSError as error:
-            self._log = None
-            os.write(2, f"repro: the log of this run ends here: {error.strerror}\n".encode())
-
-
-@contextlib.contextmanager
-def output_to(log: Path | None) -> Iterator[Output]:
-    """Give the output of one run. Errors: `StoreError` when the log cannot be opened."""
-    if log is None:
-        yield Output(None)
-        return
-    with files.os_errors(f"write {log}"):
-        stream = log.open("wb", buffering=0)
-    with stream:
-        yield Output(stream)
 
 
 class Signals:
@@ -159,12 +116,13 @@ def supervise(
     deliver: Callable[[int, int], None],
     cwd: Path | None = None,
     pass_descriptors: Sequence[int] = (),
+    first: bytes = b"",
 ) -> Ended:
     """Run a program in a session of its own, to the end of that session, and return how it ended.
 
     The session keeps a terminal's Ctrl-C from reaching it twice: signals come to us, and `deliver(pid, number)` brings
-    each to where it belongs. With `output` None the program writes to our own streams directly. Standard input is ours.
-    If we are killed, so is its process group.
+    each to where it belongs. With `output` None the program writes to our own streams directly. Standard input is ours,
+    after `first` if there is that. If we are killed, so is its process group.
     Errors: `ToolError` when the program cannot be started.
     """
     with receiving() as signals, guarded("kill", "-KILL") as watch:
@@ -175,10 +133,11 @@ def supervise(
                 output=output,
                 cwd=cwd,
                 pass_descriptors=pass_descriptors,
+                piped=bool(first),
                 before=announce,
             )
         with _copied(child, output):
-            with _end_of(child.pid) as end:
+            with _end_of(child.pid) as end, _fed(child, first):
                 signals.deliver_until(end, lambda number: deliver(child.pid, number))
             send_to_group(child.pid, signal.SIGKILL)
             _pid, status, usage = os.wait4(child.pid, 0)
@@ -211,6 +170,18 @@ def _announcing(watch: Callable[[str], None]) -> Iterator[Callable[[], None]]:
 
 
 @contextlib.contextmanager
+def _fed(child: subprocess.Popen[bytes], first: bytes) -> Iterator[None]:
+    """Feed a program whose standard input is a pipe, for as long as the block lasts."""
+    if child.stdin is None:
+        yield
+        return
+    pipe = child.stdin.fileno()
+    os.set_blocking(pipe, False)
+    with child.stdin, feeding(pipe, lambda data: os.write(pipe, data), child.stdin.close, first):
+        yield
+
+
+@contextlib.contextmanager
 def _end_of(pid: int) -> Iterator[int]:
     """Give a descriptor that is at its end when our child is. A pidfd would do the same, from Linux 5.3 on."""
     reader, writer = os.pipe()
@@ -240,17 +211,19 @@ def _start(
     output: Output | None,
     cwd: Path | None,
     pass_descriptors: Sequence[int],
+    piped: bool,
     before: Callable[[], None],
 ) -> subprocess.Popen[bytes]:
-    piped = None if output is None else subprocess.PIPE
+    streams = None if output is None else subprocess.PIPE
     words = [str(word) for word in arguments]
     try:
         return subprocess.Popen(
             words,
             env=dict(env),
             cwd=cwd,
-            stdout=piped,
-            stderr=piped,
+            stdin=subprocess.PIPE if piped else None,
+            stdout=streams,
+            stderr=streams,
             pass_fds=tuple(pass_descriptors),
             start_new_session=True,
             preexec_fn=before,  # noqa: PLW1509 - it takes no lock that another thread may hold

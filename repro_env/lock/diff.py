@@ -159,6 +159,7 @@ def _step(subject: str, before: LockedStep, after: LockedStep) -> Iterator[Chang
     yield from _settings(subject, "comparison of output ", before.compare, after.compare)
     yield from _setting(subject, "code", _code(before), _code(after))
     yield from _settings(subject, "env ", before.env, after.env)
+    yield from _setting(subject, "secrets", ", ".join(before.secrets), ", ".join(after.secrets))
     yield from _setting(subject, "network", _yes(before.network), _yes(after.network))
     yield from _setting(subject, "bytecode", _yes(before.bytecode), _yes(after.bytecode))
     yield from _settings(subject, "deterministic ", before.deterministic, after.deterministic)

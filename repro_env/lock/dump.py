@@ -218,6 +218,8 @@ def _request(step: LockedStep) -> Iterator[str]:
     for name, values in (("env", step.env), ("deterministic", step.deterministic)):
         if values:
             yield f"{name} = {toml.inline(values, in_order=False)}"
+    if step.secrets:
+        yield f"secrets = {toml.array(step.secrets)}"
     flags = (("network", step.network), ("bytecode", step.bytecode))
     yield from (f"{name} = true" for name, is_set in flags if is_set)
 

@@ -192,6 +192,7 @@ class Environment:
 class LockedStep:
     """Everything that decides what a step is, and `compare`: how its outputs are held against those of another run.
 
+    `secrets` are the names of variables that whoever runs the step has to have; they are no part of what it is.
     `torch_backend` is the index of PyTorch's packages, empty for that of all others; `deterministic` are the variables
     that `deterministic = true` stands for, none without it.
     """
@@ -205,6 +206,7 @@ class LockedStep:
     compare: Mapping[str, str] = field(default_factory=dict)
     code: tuple[str, ...] | None = None
     env: Mapping[str, str] = field(default_factory=dict)
+    secrets: tuple[str, ...] = ()
     network: bool = False
     bytecode: bool = False
     torch_backend: str = ""

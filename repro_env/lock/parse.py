@@ -215,7 +215,8 @@ def _step(name: str, fields: Fields, packages: Packages, file: str) -> LockedSte
         outputs=outputs,
         compare=_compare(fields, outputs) if fields.has("compare") else {},
         code=fields.texts("code", check=checks.glob) if fields.has("code") else None,
-        env=_variables(fields, "env"),
+        env=(env := _variables(fields, "env")),
+        secrets=_secrets(fields, env) if fields.has("secrets") else (),
         deterministic=_variables(fields, "deterministic"),
         network=fields.flag("network"),
         bytecode=fields.flag("bytecode"),
@@ -246,6 +247,16 @@ def _variables(fields: Fields, key: str) -> Mapping[str, str]:
     if not fields.has(key):
         return {}
     return fields.text_map(key, check_name=checks.variable_name, check=checks.word)
+
+
+def _secrets(fields: Fields, env: Mapping[str, str]) -> tuple[str, ...]:
+    names = fields.texts("secrets", check=checks.secret_name)
+    if list(names) != sorted(set(names)):
+        raise fields.fail("secrets", "expected sorted names, none of them twice")
+    for name in names:
+        if name in env:
+            raise fields.fail("secrets", f"{name} is in env, too")
+    return names
 
 
 def _environment(fields: Fields, python: PythonVersion, packages: Packages, file: str) -> Environment:

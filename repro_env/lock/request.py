@@ -95,6 +95,7 @@ def _step(step: Step, python: Digest) -> Digest:
             # A key of a later version is here only where it is used, so that it makes no lock stale.
             **({"bytecode": True} if step.bytecode else {}),
             **({"deterministic": True} if step.deterministic else {}),
+            **({"secrets": step.secrets} if step.secrets else {}),
             **({"compare": dict(step.compare)} if step.compare else {}),
             **({"gpu": step.gpu.to_dict()} if step.gpu else {}),
             **({"host": step.host.to_dict()} if step.host else {}),

@@ -120,8 +120,9 @@ def _parameters(before: Evidence, after: Evidence) -> Iterator[Difference]:
     else:
         yield from setting("parameters", new.step, "arguments", shlex.join(old.arguments), shlex.join(new.arguments))
     yield from settings("parameters", new.step, old.variables, new.variables)
+    yield from setting("parameters", new.step, "secrets", ", ".join(old.secrets), ", ".join(new.secrets))
     if old.runtime == new.runtime:
-        declared = {*old.variables, *new.variables}
+        declared = {*old.variables, *new.variables, *old.secrets, *new.secrets}
         gone = ", ".join(sorted({*old.environment} - {*new.environment} - declared))
         came = ", ".join(sorted({*new.environment} - {*old.environment} - declared))
         yield from setting("parameters", new.step, "variables of the environment", gone, came)

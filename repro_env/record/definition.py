@@ -113,8 +113,8 @@ def _slice(lock: Lock, step: LockedStep, named: LockedStep) -> Lock:
 
 
 def _told_elsewhere(change: Change) -> bool:
-    """Whether a change of a step is told by the record's own words: its variables."""
-    return change.subject.startswith("step ") and change.what.startswith("env ")
+    """Whether a change of a step is told by the record's own words: its variables and secrets."""
+    return change.subject.startswith("step ") and (change.what.startswith("env ") or change.what == "secrets")
 
 
 def _changed(change: Change, step: str) -> Difference:

@@ -92,7 +92,8 @@ def _what(record: RunRecord) -> Iterator[tuple[str, str | Cell]]:
     yield "arguments", _code(shlex.join(record.arguments))
     for name, value in sorted(record.variables.items()):
         yield "variable", _code(f"{name}={value}")
-    yield "environment", _code(", ".join(sorted(set(record.environment) - set(record.variables))))
+    yield "secrets", _code(", ".join(record.secrets))
+    yield "environment", _code(", ".join(sorted({*record.environment} - {*record.variables} - {*record.secrets})))
     yield "deterministic", "yes, says the step" if record.deterministic else ""
     yield from _commit(record.git) if record.git else ()
 

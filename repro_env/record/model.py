@@ -147,7 +147,8 @@ class RunRecord:
 
     `command` names places as they are in the image, whatever the runtime, so that it is the same on every machine.
     `exit_status` is as a shell gives it, 128+N for a `signal` N, and None before the end. `environment` is the names of
-    the variables the step was given, `variables` those that `repro.toml` declares, with their values. `arguments` are
+    the variables the step was given, `variables` those that `repro.toml` declares, with their values, and `secrets` the
+    names of those whose values nobody keeps. `arguments` are
     the end of `command` that was typed after `repro exec STEP --`. `image` and `environment_image` are None for a
     runtime that has none. `findings` are of the machine; `waived` names those that failed and were allowed to. `kept`
     is the directory beside the record with what a failed run wrote. `reproduces` is the run that this one repeats.
@@ -176,6 +177,7 @@ class RunRecord:
     program: str = ""  # the version of repro that wrote it
     arguments: tuple[str, ...] = ()
     variables: Mapping[str, str] = field(default_factory=dict)
+    secrets: tuple[str, ...] = ()
     findings: tuple[RecordedFinding, ...] = ()
     machine: Machine | None = None
     resources: Resources | None = None

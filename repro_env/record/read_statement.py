@@ -93,6 +93,7 @@ def _external(door: Door) -> dict[str, Any]:
         "command": door.one("command", texts),
         "arguments": door.maybe("arguments", texts, ()),
         "variables": door.maybe("variables", mapping, {}),
+        "secrets": door.maybe("secrets", texts, ()),
         "environment": door.maybe("environment", texts, ()),
         "deterministic": door.maybe("deterministic", flag, False),
         "reproduces": door.maybe("reproduces", text, ""),

@@ -114,6 +114,7 @@ def _external(record: RunRecord) -> Json:
         **_said(
             arguments=record.arguments,
             variables=record.variables or None,
+            secrets=record.secrets,
             environment=record.environment,
             deterministic=record.deterministic,
             reproduces=record.reproduces,

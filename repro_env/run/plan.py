@@ -7,8 +7,9 @@ own words. Nothing of the caller's environment gets in.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import field, replace
 from pathlib import Path
+from types import MappingProxyType
 
 from repro_env.frozen import dataclass
 from repro_env.lock import places
@@ -66,7 +67,8 @@ class RunPlan:
 
     `image` is the manifest's digest of what the runtime needs (see `runtimes.base.Runtime.needs`): the environment
     image or the step image, or None without one. `outputs` maps an output's name to its path below `output`, which is
-    also its path in the project. `shared_memory` is in bytes. `beside` is what is mounted that is no input.
+    also its path in the project. `shared_memory` is in bytes. `beside` is what is mounted that is no input. `secrets`
+    are the step's, with their values, which no runtime puts where anybody but the step can read them.
     """
 
     run: str
@@ -84,6 +86,7 @@ class RunPlan:
     shared_memory: int = SHARED_MEMORY
     gpus: Passing = NOTHING
     beside: tuple[Mount, ...] = ()
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property
     def network(self) -> bool:
@@ -117,17 +120,20 @@ def plan_run(
     arguments: Sequence[str] = (),
     roots: places.Roots = places.IMAGE_ROOTS,
     gpus: Passing = NOTHING,
+    secrets: Mapping[str, str] = MappingProxyType({}),
 ) -> RunPlan:
     """Return the plan of one run.
 
     `code` is the directory that holds the step's code and `output` the run's own fresh directory; `arguments` are
     appended to the command; `image_environment` is what the image's config declares. `roots` are the places as the step
-    sees them; `gpus` is how the runtime passes what the step is given. Errors: `KeyError` when the command names an
-    input or output that the step does not have, which the lock's door has refused before.
+    sees them; `gpus` is how the runtime passes what the step is given; `secrets` are the values of the step's secrets.
+    Errors: `KeyError` when the command names an input or output that the step does not have, which the lock's door has
+    refused before.
     """
     seen = {entry.name: places.input_place(roots, entry.name, entry.declared) for entry in inputs}
     made = {name: places.output_place(roots, declared) for name, declared in step.outputs.items()}
     variables = _variables(step, run, {**image_environment, **_unasked(image_environment)}, gpus.variables, seen, made)
+    given = with_paths(variables, gpus.paths)
     return RunPlan(
         run=run,
         project=project,
@@ -135,7 +141,7 @@ def plan_run(
         environment=environment,
         image=image,
         argv=(*places.expand(step.command, inputs=seen, outputs=made), *arguments),
-        variables=dict(sorted(with_paths(variables, gpus.paths).items())),
+        variables={name: value for name, value in sorted(given.items()) if name not in secrets},
         roots=roots,
         code=code,
         inputs=tuple(Mount(source=entry.source, target=seen[entry.name]) for entry in inputs),
@@ -143,6 +149,7 @@ def plan_run(
         user=user,
         shared_memory=max(SHARED_MEMORY, step.host.shm if step.host else 0),
         gpus=gpus,
+        secrets=dict(sorted(secrets.items())),
     )
 
 

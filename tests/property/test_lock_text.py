@@ -13,6 +13,7 @@ import tomlkit
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from repro_env.config.checks import SET_VARIABLES
 from repro_env.config.lines import KeyPath, key_lines
 from repro_env.config.machine import GpuRequest, HostRequest
 from repro_env.config.versions import VersionRange
@@ -253,7 +254,8 @@ def some_steps(
         outputs=(outputs := draw(st.dictionaries(names, paths, max_size=2))),
         compare={output: draw(comparisons) for output in outputs if draw(st.booleans())},
         code=draw(st.none() | st.lists(paths, max_size=2).map(tuple)),
-        env=draw(st.dictionaries(variables, strings, max_size=2)),
+        env=(env := draw(st.dictionaries(variables, strings, max_size=2))),
+        secrets=tuple(sorted(draw(st.sets(variables, max_size=2)) - SET_VARIABLES - env.keys())),
         network=draw(st.booleans()),
         bytecode=draw(st.booleans()),
         torch_backend=draw(st.sampled_from(["", "cpu", "cu128", "rocm6.2.4"])),

@@ -30,6 +30,7 @@ GOOD: dict[str, Any] = {
             "outputs": {"table": "build/table"},
             "code": ["clean.py"],
             "env": {"A": "b"},
+            "secrets": ["HF_TOKEN"],
             "network": True,
         },
         "train": {"base": "slim", "python": "3.11", "command": ["train"], "inputs": ["clean.table"]},

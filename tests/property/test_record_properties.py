@@ -94,6 +94,7 @@ records = st.builds(
     program=texts,
     arguments=words,
     variables=st.dictionaries(texts, texts, max_size=3),
+    secrets=words,
     findings=st.lists(findings, max_size=2).map(tuple),
     machine=maybe | st.builds(model.Machine, driver=texts, cuda=texts, gpus=st.lists(gpus, max_size=2).map(tuple)),
     resources=maybe

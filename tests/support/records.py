@@ -71,6 +71,7 @@ FULL = RunRecord(
     program="0.1.0",
     arguments=("é",),
     variables={"GREETING": "hello"},
+    secrets=("DEPLOY_KEY", "HF_TOKEN"),
     findings=(RecordedFinding(name="memory", status="mismatch", needed=">=40 GiB", found="24.0 GiB", allowed=True),),
     machine=Machine(
         driver="570.124.06",

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from repro_env.edges import child
-from repro_env.edges.child import Ended, Output, guarded, output_to, receiving, send, supervise
+from repro_env.edges.child import Ended, receiving, send, supervise
+from repro_env.edges.output import Output, output_to
 from repro_env.errors import ToolError
 
 ENV = {"PATH": os.defpath}
@@ -117,7 +118,8 @@ def test_no_moment_is_too_early_for_a_signal(monkeypatch: pytest.MonkeyPatch) ->
 def test_a_reader_that_goes_away_does_not_stop_the_step(tmp_path: Path) -> None:
     code = f"""
         from pathlib import Path
-        from repro_env.edges.child import output_to, send, supervise
+        from repro_env.edges.child import send, supervise
+        from repro_env.edges.output import output_to
         with output_to(Path({str(tmp_path / "log")!r})) as output:
             command = "i=0; while [ $i -lt 20000 ]; do echo line $i; i=$((i+1)); done; exit 5"
             print(supervise(["/bin/sh", "-c", command], env={{}}, output=output, deliver=send).status,
@@ -176,8 +178,3 @@ def test_a_guard_acts_only_when_we_die(tmp_path: Path, killed: bool) -> None:
     while time.monotonic() < end and not (tmp_path / "acted").exists():
         time.sleep(0.01)
     assert (tmp_path / "acted").exists() is killed
-
-
-def test_a_guard_that_watches_nothing_does_nothing() -> None:
-    with guarded("false"):
-        pass

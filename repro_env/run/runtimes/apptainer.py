@@ -15,6 +15,7 @@ from pathlib import Path
 
 from repro_env.edges import child, files, process
 from repro_env.edges.child import Ended
+from repro_env.edges.output import output_to
 from repro_env.edges.report import Reporter
 from repro_env.errors import RuntimeUnavailableError, ToolError
 from repro_env.image.oci import read_image
@@ -56,7 +57,8 @@ def apptainer_environment(plan: RunPlan, program: str, own: Mapping[str, str]) -
     """
     prefix = f"{program.upper()}ENV_"
     kept = {name: own[name] for name in _KEPT if name in own}
-    return {**kept, **{prefix + name: value for name, value in plan.variables.items() if name != "HOME"}}
+    given = {**plan.variables, **plan.secrets}
+    return {**kept, **{prefix + name: value for name, value in given.items() if name != "HOME"}}
 
 
 def _mount(mount: Mount) -> str:
@@ -117,7 +119,7 @@ class Apptainer:
         with files.os_errors(f"make {work}"):
             (work / "home").mkdir(parents=True)
         try:
-            with child.output_to(log) as output:
+            with output_to(log, plan.secrets.values()) as output:
                 ended = child.supervise(
                     [program, *apptainer_arguments(plan, root, work, as_root=os.geteuid() == 0)],
                     env=apptainer_environment(plan, program.name, os.environ),

@@ -56,6 +56,6 @@ class Runtime(Protocol):
     def run(self, plan: RunPlan, *, log: Path | None) -> Ended:
         """Start the plan's command, pass on streams and signals, and return how it ended.
 
-        What the step prints is also kept in `log`. Errors: `RuntimeUnavailableError` when the command could not be
-        started.
+        What the step prints is also kept in `log`, with the plan's secrets masked.
+        Errors: `RuntimeUnavailableError` when the command could not be started.
         """

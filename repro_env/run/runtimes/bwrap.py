@@ -16,6 +16,8 @@ from pathlib import Path
 
 from repro_env.edges import child, process
 from repro_env.edges.child import Ended
+from repro_env.edges.feeding import readable
+from repro_env.edges.output import output_to
 from repro_env.edges.report import Reporter
 from repro_env.edges.sandbox import NAMESPACES, find_bwrap
 from repro_env.errors import RuntimeUnavailableError, ToolError
@@ -35,8 +37,11 @@ _SYSTEM = ("block", "bus", "class", "dev", "devices")
 """Parts of /sys that programs ask for the machine's shape: processors, memory nodes, devices. As Flatpak has them."""
 
 
-def bwrap_arguments(plan: RunPlan, root: Path) -> tuple[str, ...]:
-    """Return what follows `bwrap` on its command line: `root` is the root filesystem's directory."""
+def bwrap_arguments(plan: RunPlan, root: Path, secrets: int | None = None) -> tuple[str, ...]:
+    """Return what follows `bwrap` on its command line: `root` is the root filesystem's directory.
+
+    `secrets` is the descriptor at which it reads what `secret_arguments` returned.
+    """
     words = [*NAMESPACES, "--hostname", HOSTNAME, *_root_arguments(root), *_system_arguments(plan)]
     if plan.network:
         words += ["--share-net"]
@@ -51,7 +56,14 @@ def bwrap_arguments(plan: RunPlan, root: Path) -> tuple[str, ...]:
     words += ["--chdir", plan.roots.code, "--clearenv"]
     for name, value in plan.variables.items():
         words += ["--setenv", name, value]
+    words += [] if secrets is None else ["--args", str(secrets)]
     return (*words, "--", *plan.argv)
+
+
+def secret_arguments(plan: RunPlan) -> bytes:
+    """Return the arguments that must stand on no command line, as `--args` reads them."""
+    words = (word for name, value in plan.secrets.items() for word in ("--setenv", name, value))
+    return b"".join(os.fsencode(word) + b"\0" for word in words)
 
 
 def _root_arguments(root: Path) -> tuple[str, ...]:
@@ -120,13 +132,18 @@ class Bwrap:
             raise RuntimeUnavailableError("cannot run with bwrap", "bwrap is not installed")
         assert plan.image is not None, "bwrap needs the environment image"
         root = root_filesystem(self._store, read_image(self._store, plan.image).layers, self._reporter)
-        with _status() as status, child.output_to(log) as output, child.adopting():
+        with (
+            _status() as status,
+            readable(secret_arguments(plan)) if plan.secrets else contextlib.nullcontext() as secrets,
+            output_to(log, plan.secrets.values()) as output,
+            child.adopting(),
+        ):
             ended = child.supervise(
-                [program, "--json-status-fd", str(status.writer), *bwrap_arguments(plan, root)],
+                [program, "--json-status-fd", str(status.writer), *bwrap_arguments(plan, root, secrets)],
                 env={},
                 output=None if log is None else output,
                 deliver=status.deliver,
-                pass_descriptors=[status.writer],
+                pass_descriptors=[status.writer, *([] if secrets is None else [secrets])],
             )
             return status.ended(plan, ended)
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
 import shutil
 import socket
 import sys
@@ -19,6 +18,8 @@ from typing import Any
 from repro_env.edges import child
 from repro_env.edges.child import Ended
 from repro_env.edges.container_use import ContainerUse
+from repro_env.edges.feeding import feeding
+from repro_env.edges.output import Output, output_to
 from repro_env.edges.report import Reporter
 from repro_env.errors import RuntimeUnavailableError
 from repro_env.image.docker_engine import connect, engine_errors, engine_host, load_image
@@ -30,10 +31,10 @@ from repro_env.run.mounts import Mount
 from repro_env.run.plan import HOSTNAME, RunPlan, User, shown
 from repro_env.run.runtimes.base import Needs, Unavailable
 from repro_env.run.runtimes.gpu_files import pass_files
+from repro_env.run.secret_values import handed
 
 _ANSWER_SECONDS = 10
 _GONE = (404, 409)  # somebody has removed the container, or is at it
-_CHUNK = 1 << 16
 
 _HOOK_PATH = "/usr/bin:/usr/local/bin:/usr/sbin:/usr/local/nvidia/toolkit"
 
@@ -189,17 +190,18 @@ class Docker:
 
     def run(self, plan: RunPlan, *, log: Path | None) -> Ended:
         """Run the plan in a container that is removed at its end, or when this process dies."""
+        plan, first = handed(plan)
         assert plan.image is not None, "docker needs the step image"
         host, what = engine_host(self._environ), f"the Docker engine could not run step {plan.step.name}"
         with engine_errors(what), contextlib.closing(connect(host)) as api:
             identity = load_image(api, self._store, plan.image, plan.tag, self._reporter)
             options = docker_options(plan, identity, _user_inside(api, plan.user))
             remove = (sys.executable, "-I", "-S", "-c", _REMOVE, host.removeprefix("unix://"))
-            with child.guarded(*remove) as watch, child.output_to(log) as output:
+            with child.guarded(*remove) as watch, output_to(log, plan.secrets.values()) as output:
                 watch(plan.container)
                 container = api.create_container_from_config(options, plan.container)["Id"]
                 try:
-                    return _attend(api, container, output)
+                    return _attend(api, container, output, first)
                 finally:
                     _remove(api, container)
 
@@ -220,8 +222,11 @@ def _user_inside(api: Any, user: User) -> User:
     return User(uid=0, gid=0) if rootless else user
 
 
-def _attend(api: Any, container: str, output: child.Output) -> Ended:
-    """Start the container, pass streams and signals until it ends, and return how it ended."""
+def _attend(api: Any, container: str, output: Output, first: bytes) -> Ended:
+    """Start the container, pass streams and signals until it ends, and return how it ended.
+
+    Its standard input is ours, after `first`.
+    """
     from docker.errors import APIError  # noqa: PLC0415 - see `connect`
 
     def kill(number: int) -> None:
@@ -230,9 +235,9 @@ def _attend(api: Any, container: str, output: child.Output) -> Ended:
 
     with child.receiving() as signals, _attached(api, container) as connection:
         api.start(container)
-        first = int(api.inspect_container(container)["State"]["Pid"])
-        use = ContainerUse(lambda: (first, container))
-        with _copying(connection, output) as end, _feeding(connection), use:
+        process = int(api.inspect_container(container)["State"]["Pid"])
+        use = ContainerUse(lambda: (process, container))
+        with _copying(connection, output) as end, _fed(connection, first), use:
             signals.deliver_until(end, kill)
     status = int(api.wait(container)["StatusCode"])
     return Ended(status=status, peak_memory=use.peak_memory, cpu_seconds=use.cpu_seconds)
@@ -250,8 +255,17 @@ def _attached(api: Any, container: str) -> Iterator[socket.socket]:
         connection.close()
 
 
+def _fed(connection: socket.socket, first: bytes) -> contextlib.AbstractContextManager[None]:
+    return feeding(
+        connection.fileno(),
+        lambda data: connection.send(data, socket.MSG_DONTWAIT),
+        lambda: connection.shutdown(socket.SHUT_WR),
+        first,
+    )
+
+
 @contextlib.contextmanager
-def _copying(connection: socket.socket, output: child.Output) -> Iterator[int]:
+def _copying(connection: socket.socket, output: Output) -> Iterator[int]:
     """Pass the container's output on in the background; the descriptor that is given ends when the output does."""
     from docker.utils.socket import frames_iter  # noqa: PLC0415 - see `connect`
 
@@ -272,30 +286,6 @@ def _copying(connection: socket.socket, output: child.Output) -> Iterator[int]:
         copier.join()
     finally:
         os.close(end)
-
-
-@contextlib.contextmanager
-def _feeding(connection: socket.socket) -> Iterator[None]:
-    """Pass our standard input on in the background, to its end or the block's."""
-    awake, wake = os.pipe()
-    feeder = threading.Thread(target=_feed, args=(connection, awake), daemon=True)
-    feeder.start()
-    try:
-        yield
-    finally:
-        os.close(wake)
-        feeder.join()
-        os.close(awake)
-
-
-def _feed(connection: socket.socket, awake: int) -> None:
-    with contextlib.suppress(OSError):  # the container is gone, or we have no standard input
-        while awake not in (ready := select.select([0, awake], [], [])[0]):
-            data = os.read(0, _CHUNK) if ready else b""
-            if not data:
-                connection.shutdown(socket.SHUT_WR)
-                return
-            connection.sendall(data)
 
 
 def _engine_hint(error: OSError) -> str:

@@ -21,6 +21,7 @@ from repro_env.edges import child, process
 from repro_env.edges.child import Ended
 from repro_env.edges.container_use import ContainerUse
 from repro_env.edges.host import read_text
+from repro_env.edges.output import output_to
 from repro_env.edges.report import Reporter
 from repro_env.errors import RuntimeUnavailableError, ToolError
 from repro_env.image.podman_engine import load_image
@@ -32,6 +33,7 @@ from repro_env.run.mounts import Mount
 from repro_env.run.plan import HOSTNAME, RunPlan, shown
 from repro_env.run.runtimes.base import Needs, Unavailable
 from repro_env.run.runtimes.gpu_files import pass_files
+from repro_env.run.secret_values import handed
 
 _ANSWER_SECONDS = 60.0
 _RETRY_SECONDS = 0.1
@@ -133,6 +135,7 @@ class Podman:
 
     def run(self, plan: RunPlan, *, log: Path | None) -> Ended:
         """Run the plan in a container that is removed at its end, or when this process dies."""
+        plan, given = handed(plan)
         assert plan.image is not None, "podman needs the step image"
         image = load_image(self._store, plan.image, plan.tag, self._reporter)
         rootless = os.geteuid() != 0
@@ -141,13 +144,18 @@ class Podman:
             path.unlink(missing_ok=True)
         command, *rest = podman_arguments(plan, image, rootless=rootless, init=_init())
         use = ContainerUse(lambda: _first_process(first, created))
-        with child.guarded("podman", "rm", "--force", "--time", "0") as watch, child.output_to(log) as output, use:
+        with (
+            child.guarded("podman", "rm", "--force", "--time", "0") as watch,
+            output_to(log, plan.secrets.values()) as output,
+            use,
+        ):
             watch(plan.container)
             ended = child.supervise(
                 ["podman", command, "--cidfile", created, "--pidfile", first, *rest],
                 env=process.base_environment(),
                 output=None if log is None else output,
                 deliver=lambda pid, number: _deliver(pid, plan.container, number),
+                first=given,
             )
         started = created.exists()
         for path in (created, first):

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from repro_env.edges import child, files, process
 from repro_env.edges.child import Ended
+from repro_env.edges.output import output_to
 from repro_env.edges.report import Reporter
 from repro_env.edges.uv import uv_program
 from repro_env.errors import RuntimeUnavailableError, StoreError, ToolError
@@ -191,10 +192,10 @@ class Venv:
 
 def _run(plan: RunPlan, variables: Mapping[str, str], log: Path | None) -> Ended:
     argv = (_program(plan.argv[0], variables["PATH"]), *plan.argv[1:])
-    with child.output_to(log) as output:
+    with output_to(log, plan.secrets.values()) as output:
         return child.supervise(
             argv,
-            env=variables,
+            env={**variables, **plan.secrets},
             cwd=plan.code,
             output=None if log is None else output,
             deliver=child.send_to_step,
