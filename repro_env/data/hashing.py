@@ -31,73 +31,92 @@ _SLOW = 0.00006
 """Seconds a small file takes when a disk or a server is waited for, so that more at a time pay than there are cores:
 100,000 files, none of them in the page cache, took 12.1 s one by one and 4.0 s six at a time."""
 
-Item = tuple[bytes, bytes]
-"""A name below the root, and the `RECORD` that the file must still have once it was read."""
-
 Progress = Callable[[int], None]
 
 
-def hash_files(root: bytes, items: Sequence[Item], *, workers: int, progress: Progress) -> dict[bytes, bytes]:
-    """Return the raw SHA-256 of each file below `root` by its name; `progress` is told of bytes as they are read.
+def hash_files(
+    root: bytes, names: Sequence[bytes], records: Sequence[bytes], *, workers: int, progress: Progress
+) -> list[bytes]:
+    """Return the raw SHA-256 of each of these files below `root`; `progress` is told of bytes as they are read.
 
-    Large files, and small ones where a disk is waited for, are read `workers` at a time, the others as many as there
-    are cores. Errors: `StoreError` for a file that cannot be read, `VerificationError` for one that is no longer what
-    its record says.
+    `records` has the `RECORD` that each must still have once it was read. Large files, and small ones where a disk is
+    waited for, are read `workers` at a time, the others as many as there are cores. Errors: `StoreError` for a file
+    that cannot be read, `VerificationError` for one that is no longer what its record says.
     """
-    sizes = [fields[0] for fields in unpacked(expected for _name, expected in items)]
-    large = [[item] for item, size in zip(items, sizes, strict=True) if size >= _LARGE]
-    small = [item for item, size in zip(items, sizes, strict=True) if size < _LARGE]
+    work = _Work(root, names, records, progress)
+    large = [[number] for number, size in enumerate(work.sizes) if size >= _LARGE]
+    small = [number for number, size in enumerate(work.sizes) if size < _LARGE]
     batches = deque(small[start : start + _BATCH] for start in range(0, len(small), _BATCH))
     cores = min(workers, len(os.sched_getaffinity(0)))
-    digests: dict[bytes, bytes] = {}
-    quick = _hash_here(root, batches, len(small) if cores == 1 else _ALONE, digests, progress)
+    quick = work.here(batches, len(small) if cores == 1 else _ALONE)
     if not (large or batches):
-        return digests
+        return work.digests
     from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - with logging, which a small output does without
 
     pool = ThreadPoolExecutor(workers)
     try:
         helpers = (cores if quick else workers) if batches else 0
-        running = [pool.submit(_hash_there, root, batches, progress) for _ in range(helpers)]
-        running += [pool.submit(_hash_batch, root, batch, progress) for batch in large]
+        running = [pool.submit(work.there, batches) for _ in range(helpers)]
+        running += [pool.submit(work.batch, numbers) for numbers in large]
         for one in running:
-            digests.update(one.result())
+            one.result()
     finally:
         batches.clear()
         pool.shutdown(cancel_futures=True)
-    return digests
+    return work.digests
 
 
-def _hash_here(
-    root: bytes, batches: deque[list[Item]], most: int, digests: dict[bytes, bytes], progress: Progress
-) -> bool:
-    """Hash batches, of so many files at most, until something had to be waited for; return whether nothing had."""
-    while batches and most > 0:
-        batch = batches.popleft()
-        began = time.perf_counter()
-        digests.update(_hash_batch(root, batch, progress))
-        if time.perf_counter() - began > _SLOW * len(batch):
-            return False
-        most -= len(batch)
-    return True
+class _Work:
+    """Files, by their numbers in the order they are in, and the digests that are found."""
 
+    def __init__(self, root: bytes, names: Sequence[bytes], records: Sequence[bytes], progress: Progress) -> None:
+        self._root, self._names, self._records, self._progress = root, names, records, progress
+        self.sizes = [fields[0] for fields in unpacked(records)]
+        self.digests = [NOTHING] * len(names)
 
-def _hash_there(root: bytes, batches: deque[list[Item]], progress: Progress) -> list[tuple[bytes, bytes]]:
-    """Have batches hashed by another process until none is left."""
-    found: list[tuple[bytes, bytes]] = []
-    helper = _helper()
-    while batch := _next(batches):
-        digests = _asked(helper, root, batch) if helper else [NOTHING] * len(batch)
-        found += [
+    def here(self, batches: deque[list[int]], most: int) -> bool:
+        """Hash batches, of so many files at most, until something had to be waited for; return whether nothing had."""
+        while batches and most > 0:
+            numbers = batches.popleft()
+            began = time.perf_counter()
+            self.batch(numbers)
+            self._tell(numbers)
+            if time.perf_counter() - began > _SLOW * len(numbers):
+                return False
+            most -= len(numbers)
+        return True
+
+    def there(self, batches: deque[list[int]]) -> None:
+        """Have batches hashed by another process until none is left."""
+        helper = _helper()
+        while numbers := _next(batches):
+            for number, digest in zip(numbers, self._asked(helper, numbers), strict=True):
+                self.digests[number] = digest
             # What the other process did not read is read here, which tells why.
-            (name, hash_file(root, name, expected, progress) if digest == NOTHING else digest)
-            for (name, expected), digest in zip(batch, digests, strict=True)
-        ]
-        progress(_size(batch))
-    return found
+            self.batch([number for number in numbers if self.digests[number] == NOTHING])
+            self._tell(numbers)
+
+    def batch(self, numbers: Sequence[int]) -> None:
+        """Hash these files in this thread; of large ones, progress is told as they are read."""
+        for number in numbers:
+            self.digests[number] = hash_file(self._root, self._names[number], self._records[number], self._progress)
+
+    def _tell(self, numbers: Sequence[int]) -> None:
+        self._progress(sum(self.sizes[number] for number in numbers))
+
+    def _asked(self, helper: process.Asked | None, numbers: Sequence[int]) -> list[bytes]:
+        size = DIGEST_SIZE * len(numbers)
+        names, records = [self._names[number] for number in numbers], [self._records[number] for number in numbers]
+        answer = b""
+        if helper is not None:
+            with contextlib.suppress(ToolError):
+                answer = helper.ask(reader.request(self._root, names, records)).read(size)
+        if len(answer) != size:  # of a process that ended meanwhile
+            return [NOTHING] * len(numbers)
+        return [answer[start : start + DIGEST_SIZE] for start in range(0, size, DIGEST_SIZE)]
 
 
-def _next(batches: deque[list[Item]]) -> list[Item]:
+def _next(batches: deque[list[int]]) -> list[int]:
     try:
         return batches.popleft()
     except IndexError:
@@ -109,27 +128,6 @@ def _helper() -> process.Asked | None:
     with contextlib.suppress(ToolError):
         return process.Asked([sys.executable, "-I", "-S", reader.__file__])
     return None
-
-
-def _asked(helper: process.Asked, root: bytes, batch: Sequence[Item]) -> list[bytes]:
-    names, records = zip(*batch, strict=True)
-    answer = b""
-    with contextlib.suppress(ToolError):
-        answer = helper.ask(reader.request(root, names, records)).read(DIGEST_SIZE * len(batch))
-    answer = answer.ljust(DIGEST_SIZE * len(batch), b"\0")  # of a process that ended
-    return [answer[start : start + DIGEST_SIZE] for start in range(0, len(answer), DIGEST_SIZE)]
-
-
-def _hash_batch(root: bytes, batch: Sequence[Item], progress: Progress) -> list[tuple[bytes, bytes]]:
-    done = [(name, hash_file(root, name, expected, progress)) for name, expected in batch]
-    progress(_size(batch))
-    return done
-
-
-def _size(batch: Sequence[Item]) -> int:
-    """Return the bytes of the small files of a batch; of large ones, progress is told as they are read."""
-    sizes = (fields[0] for fields in unpacked(expected for _name, expected in batch))
-    return sum(size for size in sizes if size < _LARGE)
 
 
 def hash_file(root: bytes, name: bytes, expected: bytes, progress: Progress) -> bytes:

@@ -20,6 +20,10 @@ from repro_env.frozen import dataclass
 from repro_env.lock.model import LockedData
 from repro_env.values import Digest
 
+_UNREAD = b""
+_NEW = (b"", _UNREAD)
+"""What is known of a file that was not there: a record that none has, and no digest."""
+
 _WORTH_SHOWING = 32 << 20
 """Bytes; what is read faster than a person can look needs no progress."""
 
@@ -134,36 +138,29 @@ def _digest(kind: str, tree: Tree) -> Digest:
 
 def _read(root: bytes, found: Scan, known: Tree | None, reporter: Reporter, workers: int) -> Tree:
     """Return the tree of a scan, reading only what `known` does not hold as it is now."""
-    digests = _still_valid(found, known) if known else {}
-    modes = [fields[-1] for fields in unpacked(found.records)]
-    files = [
-        (name, item)
-        for name, item, mode in zip(found.names, found.records, modes, strict=True)
-        if is_file(mode) and name not in digests
-    ]
-    size = sum(fields[0] for fields in unpacked(item for _name, item in files))
+    names, records = found.names, found.records
+    digests = _still_valid(found, known) if known else [_UNREAD] * len(names)
+    files = [is_file(fields[-1]) for fields in unpacked(records)]
+    missing = [number for number, digest in enumerate(digests) if digest == _UNREAD and files[number]]
+    wanted = [records[number] for number in missing]
+    size = sum(fields[0] for fields in unpacked(wanted))
     visible = reporter if size >= _WORTH_SHOWING else Silent()
     with visible.task(f"reading {os.path.basename(shown(root))}", size) as task:
-        digests |= hash_files(root, files, workers=workers, progress=task.advance)
-    targets = _links(root, [name for name, mode in zip(found.names, modes, strict=True) if not is_file(mode)])
-    digests |= {name: hashlib.sha256(target).digest() for name, target in targets.items()}
-    return Tree(
-        names=found.names,
-        records=found.records,
-        digests=[digests[name] for name in found.names],
-        targets=targets,
-    )
+        read = hash_files(root, [names[number] for number in missing], wanted, workers=workers, progress=task.advance)
+    for number, digest in zip(missing, read, strict=True):
+        digests[number] = digest
+    links = [number for number, file in enumerate(files) if not file]
+    targets = _links(root, [names[number] for number in links])
+    for number in links:
+        digests[number] = hashlib.sha256(targets[names[number]]).digest()
+    return Tree(names=names, records=records, digests=digests, targets=targets)
 
 
-def _still_valid(found: Scan, known: Tree) -> dict[bytes, bytes]:
-    """Return the digests of the names whose record is what it was."""
+def _still_valid(found: Scan, known: Tree) -> list[bytes]:
+    """Return the digest of each name whose record is what it was, and `_UNREAD` for the others."""
     before = dict(zip(known.names, zip(known.records, known.digests, strict=True), strict=True))
-    blank = (b"", b"")
-    return {
-        name: before[name][1]
-        for name, record in zip(found.names, found.records, strict=True)
-        if before.get(name, blank)[0] == record
-    }
+    pairs = ((before.get(name, _NEW), item) for name, item in zip(found.names, found.records, strict=True))
+    return [digest if earlier == item else _UNREAD for (earlier, digest), item in pairs]
 
 
 def _links(root: bytes, names: Sequence[bytes]) -> dict[bytes, bytes]:

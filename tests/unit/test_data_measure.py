@@ -310,7 +310,15 @@ def test_what_another_process_cannot_read_is_told_like_elsewhere(
     assert error.what.startswith(f"{many}/d/7 ")
 
 
-@pytest.mark.parametrize("program", ["import sys; sys.exit(1)", "import sys; sys.stdin.buffer.read(9)", "no program"])
+@pytest.mark.parametrize(
+    "program",
+    [
+        "import sys; sys.exit(1)",
+        "import sys; sys.stdin.buffer.read(9)",
+        "import sys; sys.stdin.buffer.read(9); sys.stdout.buffer.write(bytes(range(1, 51)))",
+        "no program",
+    ],
+)
 def test_processes_that_end_or_do_not_start_are_done_without(
     many: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str
 ) -> None:
