@@ -10,18 +10,18 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
-from urllib.parse import SplitResult, urljoin, urlsplit
+from urllib.parse import SplitResult
 
 from repro_env import __version__
 from repro_env.edges.credentials import Credentials, Index
 from repro_env.edges.http import Body
+from repro_env.edges.http_addresses import redirected, redirecting, split_address
 from repro_env.edges.http_body import HttpBody, read_all
 from repro_env.edges.http_errors import (
     TransientError,
     connection_failure,
     may_pass,
     status_failure,
-    unsupported,
     verb,
 )
 from repro_env.edges.http_files import open_file
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 
 _CONNECTIONS = 16  # kept open for each host
 _REDIRECTS = 10
-_REDIRECTING = frozenset({301, 302, 303, 307, 308})
-_KEEPING_THE_METHOD = frozenset({307, 308})  # RFC 9110, sections 15.4.8 and 15.4.9
 _PARTIAL, _OK, _UNSATISFIABLE, _DENIED = 206, 200, 416, 401
 _LENGTH = re.compile(r"[0-9]{1,19}")
 _ANSWER_LIMIT = 8 << 20  # bytes of an answer that is read whole
@@ -222,7 +220,7 @@ class HttpClient:
         for _ in range(_REDIRECTS):
             response = self._authorised(method, place, headers, body)
             location = response.headers.get("Location")
-            if response.status not in _redirecting(method) or not location:
+            if response.status not in redirecting(method) or not location:
                 if response.status in (_OK, _PARTIAL, _UNSATISFIABLE):
                     return response
                 if any_status and not may_pass(response.status):
@@ -230,7 +228,7 @@ class HttpClient:
                 raise self._refused(response, place, method)
             response.close()
             try:
-                place = _redirected(place, location)
+                place = redirected(place, location)
             except ValueError as error:
                 raise FetchError(f"cannot {verb(method)} {strip_credentials(url)}", str(error)) from None
         raise FetchError(
@@ -241,7 +239,7 @@ class HttpClient:
         self, method: str, url: str, headers: Mapping[str, str], body: Callable[[], Iterable[bytes]] | None
     ) -> urllib3.BaseHTTPResponse:
         """Send once, and once more if the authority has an answer to the server's challenge."""
-        _split(url)  # what is no URL is refused before anyone else reads it
+        split_address(url)  # what is no URL is refused before anyone else reads it
         sent = self._authority.header(url)
         response = self._once(method, url, headers, body, sent)
         if response.status != _DENIED:
@@ -272,7 +270,7 @@ class HttpClient:
     ) -> urllib3.BaseHTTPResponse:
         import urllib3  # noqa: PLC0415 - what needs no network must not pay for it
 
-        parts = _split(url)
+        parts = split_address(url)
         bare = parts._replace(netloc=parts.netloc.rpartition("@")[2], fragment="").geturl()
         try:
             return self._pool(parts).request(
@@ -305,34 +303,6 @@ class HttpClient:
                 pool = make_pool(proxy, self._environ, tls=tls, connections=_CONNECTIONS, certificates=own)
                 self._pools[proxy, tls, own] = pool
             return self._pools[proxy, tls, own]
-
-
-def _redirecting(method: str) -> frozenset[int]:
-    """Return the statuses that redirect: what is not asked for but sent goes on unchanged, or not at all."""
-    return _REDIRECTING if method in ("GET", "HEAD") else _KEEPING_THE_METHOD
-
-
-def _redirected(place: str, location: str) -> str:
-    """Return where a redirect leads. Errors: `ValueError` for what is no address, or is not encrypted any more."""
-    try:
-        target = urljoin(place, location)
-        shown = strip_credentials(target)
-    except ValueError:
-        raise ValueError("it redirects to something that is not an address") from None
-    if urlsplit(place).scheme == "https" and urlsplit(target).scheme != "https":
-        raise ValueError(f"it redirects from https: to {shown}, which is not encrypted")
-    return target
-
-
-def _split(url: str) -> SplitResult:
-    try:
-        parts = urlsplit(url)
-        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-    except ValueError:
-        usable = False
-    if not usable:
-        raise unsupported(url)
-    return parts
 
 
 def _retry_after(text: str) -> float | None:
