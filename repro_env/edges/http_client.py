@@ -17,13 +17,7 @@ from repro_env.edges.credentials import Credentials, Index
 from repro_env.edges.http import Body
 from repro_env.edges.http_addresses import redirected, redirecting, split_address
 from repro_env.edges.http_body import HttpBody, read_all
-from repro_env.edges.http_errors import (
-    TransientError,
-    connection_failure,
-    may_pass,
-    status_failure,
-    verb,
-)
+from repro_env.edges.http_errors import TransientError, connection_failure, may_pass, status_failure, verb
 from repro_env.edges.http_files import open_file
 from repro_env.errors import FetchError
 from repro_env.frozen import dataclass
