@@ -14,8 +14,8 @@ from typing import Any, BinaryIO
 
 from repro_env.frozen import dataclass
 from repro_env.image.cuda_compat import is_compat, newest_compat, read_compat
-from repro_env.image.decompress import tar_entries
 from repro_env.image.store import Store
+from repro_env.image.tar_reader import stream_tar
 from repro_env.lock.cuda import CudaCompat
 from repro_env.values import Digest, Platform
 
@@ -78,14 +78,14 @@ def remember_facts(store: Store, digest: Digest, facts: LayerFacts) -> None:
 
 
 def read_facts(stream: BinaryIO) -> LayerFacts:
-    """Return what a layer's tar holds, reading it to the end of its archive. Errors: `tarfile.TarError`, `EOFError`."""
+    """Return what a layer's tar holds, reading it to the end of its archive. Errors: as `stream_tar`."""
     glibc: dict[str, str] = {}
     python: dict[str, str] = {}
     links: dict[str, str] = {}
     compat: dict[str, dict[str, str]] = {}
     removed: list[str] = []
     emptied: list[str] = []
-    with tar_entries(stream, odd_names="backslashreplace") as archive:  # what is remembered is text
+    with stream_tar(stream, odd_names="backslashreplace") as archive:  # what is remembered is text
         for entry in archive:
             path = posixpath.normpath(f"/{entry.name}").lstrip("/")
             directory, name = posixpath.split(path)

@@ -19,8 +19,9 @@ from repro_env.edges.files import os_errors
 from repro_env.errors import IntegrityError
 from repro_env.frozen import dataclass
 from repro_env.image.base import oci_media_type
-from repro_env.image.decompress import DAMAGES, decompressed, tar_entries
+from repro_env.image.decompress import DAMAGES, decompressed
 from repro_env.image.difference import Difference
+from repro_env.image.tar_reader import stream_tar
 from repro_env.values import Digest
 
 _CHUNK = 1 << 20
@@ -164,7 +165,8 @@ def _entries(layer: Blob) -> Iterator[tuple[_Key, _Fields]]:
         if entry.linkname:
             fields["link to"] = entry.linkname
         if entry.isreg():
-            fields["content"] = f"sha256:{_digest(archive, entry)}"
+            with _damage_told(layer):
+                fields["content"] = f"sha256:{_digest(archive, entry)}"
         if entry.isdev():
             fields["device"] = f"{entry.devmajor}:{entry.devminor}"
         attributes = {name: value for name, value in entry.pax_headers.items() if name not in tarfile.PAX_FIELDS}
@@ -186,13 +188,14 @@ def _content(layer: Blob, wanted: _Key) -> Iterator[IO[bytes]]:
         if key == wanted:
             content = archive.extractfile(entry)
             assert content is not None, "a regular file has content"
-            yield content
+            with _damage_told(layer):
+                yield content
             return
 
 
 def _walk(layer: Blob) -> Iterator[tuple[_Key, tarfile.TarInfo, tarfile.TarFile]]:
     seen: dict[str, int] = {}
-    with _opened(layer) as stream, tar_entries(stream, odd_names="backslashreplace") as archive:
+    with _opened(layer) as stream, stream_tar(stream, odd_names="backslashreplace") as archive:
         for entry in archive:
             path = entry.name.removeprefix("./")
             count = seen.get(path, 0)
@@ -202,9 +205,19 @@ def _walk(layer: Blob) -> Iterator[tuple[_Key, tarfile.TarInfo, tarfile.TarFile]
 
 @contextlib.contextmanager
 def _opened(layer: Blob) -> Iterator[BinaryIO]:
-    with os_errors(f"read {layer.path}"), layer.path.open("rb") as blob:
-        try:
-            with decompressed(blob, oci_media_type(layer.media_type)) as stream:
-                yield stream
-        except DAMAGES as error:
-            raise IntegrityError(f"{layer.name} is damaged", f"{layer.path}: {error}") from error
+    with (
+        os_errors(f"read {layer.path}"),
+        layer.path.open("rb") as blob,
+        _damage_told(layer),
+        decompressed(blob, oci_media_type(layer.media_type)) as stream,
+    ):
+        yield stream
+
+
+@contextlib.contextmanager
+def _damage_told(layer: Blob) -> Iterator[None]:
+    """Turn what reading a damaged layer raises into `IntegrityError`; what a generator gave is read outside of it."""
+    try:
+        yield
+    except DAMAGES as error:
+        raise IntegrityError(f"{layer.name} is damaged", f"{layer.path}: {error}") from error

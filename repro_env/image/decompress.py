@@ -27,7 +27,10 @@ class DamagedZstdError(ValueError):
 
 DAMAGES = cast(
     "tuple[type[Exception], ...]",
-    (tarfile.TarError, isal_zlib.error, zlib.error, EOFError, gzip.BadGzipFile, DamagedZstdError),
+    (
+        *(tarfile.TarError, isal_zlib.error, zlib.error, EOFError, gzip.BadGzipFile),
+        *(ValueError, OverflowError),  # numbers in headers that are none, names that no file can have
+    ),
 )
 """What reading a damaged layer raises, besides `IntegrityError`."""
 
@@ -81,14 +84,6 @@ def whole_tar(blob: BinaryIO, media_type: str, diff_id: Digest, name: str) -> It
         raise IntegrityError(f"{name} is damaged", str(error)) from error
     if hashing.digest() != diff_id:
         raise IntegrityError(f"{name} is damaged", f"it unpacks to {hashing.digest()} where {diff_id} was expected")
-
-
-def tar_entries(stream: BinaryIO, *, odd_names: str = "surrogateescape") -> tarfile.TarFile:
-    """Open a layer's tar, to be read once from start to end.
-
-    Names are UTF-8, whatever the locale of this process; `odd_names` is the error handler for those that are not.
-    """
-    return tarfile.open(fileobj=stream, mode="r|", encoding="utf-8", errors=odd_names)
 
 
 class Hashing:

@@ -16,7 +16,7 @@ from repro_env.edges import files
 from repro_env.errors import IntegrityError
 from repro_env.image import tar
 from repro_env.image.base import MEDIA_TYPES
-from repro_env.image.decompress import DAMAGES, decompressed, tar_entries
+from repro_env.image.decompress import DAMAGES, decompressed
 from repro_env.image.layer import Layer
 from repro_env.image.libraries import (
     LayerLibraries,
@@ -27,6 +27,7 @@ from repro_env.image.libraries import (
     remember_libraries,
 )
 from repro_env.image.store import Store
+from repro_env.image.tar_reader import stream_tar
 
 _WHITEOUT = ".wh."
 _OPAQUE = ".wh..wh..opq"
@@ -71,7 +72,7 @@ class _Scan:
 
     def libraries(self) -> LayerLibraries:
         # What is noted is text: a name that is none is written with escapes, in every layer alike.
-        with self._opened() as stream, tar_entries(stream, odd_names="backslashreplace") as archive:
+        with self._opened() as stream, stream_tar(stream, odd_names="backslashreplace") as archive:
             for entry in archive:
                 self._entry(archive, entry)
         found = {file.path: replace(file, package=self._packages.get(file.path, "")) for file in self._observer.found}

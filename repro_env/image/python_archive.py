@@ -33,6 +33,7 @@ from repro_env.image.layer import Layer, LayerWriter
 from repro_env.image.layer_memory import layer_key, recall_layer, remember_layer
 from repro_env.image.python_patches import LIMIT, is_patched, patched
 from repro_env.image.store import Store
+from repro_env.image.tar_reader import stream_tar
 from repro_env.lock.model import LAYOUT, Interpreter
 from repro_env.lock.places import INTERPRETER
 from repro_env.values import format_size
@@ -45,8 +46,6 @@ _MOST = 2 << 30
 
 _AFTER = 16 << 20
 """Bytes of padding that may follow a tar's end mark."""
-
-_DAMAGES: tuple[type[Exception], ...] = (*DAMAGES, UnicodeError)
 
 _LEFT_OUT = re.compile(
     r"(?:.*/)?__pycache__(?:/.*)?\Z"
@@ -89,7 +88,7 @@ def python_layer(interpreter: Interpreter, store: Store) -> Layer:
             _check_whole(entries, interpreter)
         except IntegrityError as error:
             raise IntegrityError(f"{interpreter.file} is not a usable interpreter", error.what) from error
-        except _DAMAGES as error:
+        except DAMAGES as error:
             raise IntegrityError(f"{interpreter.file} is damaged", str(error)) from error
         layer = _write(entries, spool, store, f"Python {interpreter.version} at {INTERPRETER}")
     remember_layer(store, _KIND, key, layer)
@@ -101,7 +100,7 @@ def _read(path: Path, spool: IO[bytes]) -> dict[str, _Entry]:
     entries: dict[str, _Entry] = {}
     with (
         _inflated(path) as stream,
-        tarfile.open(fileobj=stream, mode="r|", encoding="utf-8", errors="strict") as archive,
+        stream_tar(stream, odd_names="strict") as archive,
     ):
         for member in archive:
             place = _place(member.name)

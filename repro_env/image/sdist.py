@@ -16,6 +16,7 @@ from typing import IO
 
 from repro_env.errors import IntegrityError
 from repro_env.frozen import dataclass
+from repro_env.image.tar_reader import BoundedTarInfo
 
 _LARGEST_DOCUMENT = 4 << 20
 _LARGEST = 8 << 30
@@ -96,7 +97,7 @@ def _opened(path: Path, file: str) -> Iterator[Iterator[_Entry]]:
             with zipfile.ZipFile(path) as archive:
                 yield _zip_entries(archive, file)
         else:
-            with tarfile.open(path, "r:*", encoding="utf-8", errors="surrogateescape") as tar:
+            with tarfile.open(path, "r:*", encoding="utf-8", errors="surrogateescape", tarinfo=BoundedTarInfo) as tar:
                 yield _tar_entries(tar, file)
     except _DAMAGES as error:
         raise IntegrityError(f"{file} is not a usable source distribution", str(error)) from error

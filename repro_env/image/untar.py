@@ -8,10 +8,11 @@ import tarfile
 from pathlib import Path
 
 from repro_env.errors import IntegrityError
-from repro_env.image.decompress import tar_entries, whole_tar
+from repro_env.image.decompress import whole_tar
 from repro_env.image.layer import Layer
 from repro_env.image.overlay import MODE, WHITEOUT
 from repro_env.image.store import Store
+from repro_env.image.tar_reader import stream_tar
 
 _CHUNK = 1 << 20
 
@@ -25,7 +26,7 @@ def write_layer(store: Store, layer: Layer, root: Path) -> None:
     with (
         store.blob(layer.digest).open("rb") as blob,
         whole_tar(blob, layer.media_type, layer.diff_id, f"layer {layer.digest.short}") as stream,
-        tar_entries(stream) as archive,
+        stream_tar(stream) as archive,
     ):
         _Unpacker(root).unpack(archive)
 

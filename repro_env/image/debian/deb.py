@@ -22,6 +22,7 @@ from repro_env.image.debian.control import Group, parse_relations, parse_stanza
 from repro_env.image.debian.spool import CHUNK, Span, Spools
 from repro_env.image.decompress import unzstd
 from repro_env.image.tar import BLOCK
+from repro_env.image.tar_reader import BoundedTarInfo
 from repro_env.lock.model import DebianPackage
 from repro_env.values import Digest
 
@@ -146,13 +147,17 @@ def _opened(stream: BinaryIO, member: ar.Member) -> Iterator[IO[bytes]]:
 def _control(stream: IO[bytes]) -> dict[str, bytes]:
     data = stream.read(_CONTROL_LIMIT)
     found = {}
-    with tarfile.open(fileobj=io.BytesIO(data), mode="r:", encoding="utf-8", errors="strict") as archive:
+    with _tar(io.BytesIO(data)) as archive:
         for info in archive:
             if info.isreg():
                 file = archive.extractfile(info)
                 assert file is not None
                 found[_clean(info.name)] = file.read()
     return found
+
+
+def _tar(stream: IO[bytes]) -> tarfile.TarFile:
+    return tarfile.open(fileobj=stream, mode="r:", encoding="utf-8", errors="strict", tarinfo=BoundedTarInfo)
 
 
 def _unpack(stream: IO[bytes], spools: Spools) -> tuple[Member, ...]:
@@ -167,7 +172,7 @@ def _unpack(stream: IO[bytes], spools: Spools) -> tuple[Member, ...]:
 def _members(spool: IO[bytes], start: int) -> Iterator[Member]:
     spool.seek(start)
     seen: dict[str, Member] = {}
-    with tarfile.open(fileobj=spool, mode="r:", encoding="utf-8", errors="strict") as archive:
+    with _tar(spool) as archive:
         for info in archive:
             path = _clean(info.name)
             if path == _ROOT:
