@@ -66,7 +66,7 @@ def build_images(order: Order, *, store: Store, report: Reporter) -> tuple[Built
     """
     builder = Builder(store, order.workers, report, order.update)
     codes = {name: find_code(order.lock.steps[name], order.lock, order.root) for name in order.steps}
-    warn_of_code(codes, report)
+    warn_of_code(codes, order.lock, report)
     local = local_wheels(order, store, report)
     return tuple(
         builder.build(order.lock, order.lock.steps[name], platform, codes[name], local.get((name, platform), ()))
@@ -144,8 +144,12 @@ def _named(images: Mapping[Platform, Digest], store: Store) -> dict[str, Any]:
     return descriptor(INDEX_TYPE, index)
 
 
-def warn_of_code(codes: Mapping[str, Code], report: Reporter) -> None:
-    """Warn of what is probably not meant to be in the code of these steps: secrets, once, and much of anything."""
+def warn_of_code(codes: Mapping[str, Code], lock: Lock, report: Reporter) -> None:
+    """Warn of what is probably not meant: no code at all, or in it secrets, once, and much of anything."""
+    for name, code in codes.items():
+        if not code.files and lock.steps[name].code is None:
+            hint = "`git add` it, or name it with code = [...]; code = [] says that there is none"
+            report.warn(f"step {name} holds no code: git tracks none in this project\n  {hint}")
     warn_of_secrets([secret for code in codes.values() for secret in code.secrets], report)
     large: dict[Code, list[str]] = {}  # steps without `code` share theirs
     for name, code in codes.items():

@@ -62,7 +62,7 @@ class Parts:
 
             Fetching(self.workspace).have_wheels(lock, self.step, self.platform, self.store, self.report)
         code = find_code(lock.steps[self.step], lock, self.workspace.root)
-        warn_of_code({self.step: code}, self.report)
+        warn_of_code({self.step: code}, lock, self.report)
         order = Order(lock=lock, steps=(self.step,), platforms=(self.platform,), root=self.workspace.root, workers=1)
         local = local_wheels(order, self.store, self.report)
         return Found(lock=lock, code=code.files, local=local.get((self.step, self.platform), ()))

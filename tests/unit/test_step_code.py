@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -224,7 +225,7 @@ class TestSecrets:
     def test_are_named_in_one_warning_for_all_steps(self, project: Path, recorded: Any) -> None:
         write(project, {"a.py": b"", ".env": b"", "id_rsa": b"", "b.pem": KEY})
         code = find(project, ".", "b.pem")
-        warn_of_code({"one": code, "two": code}, recorded)
+        warn_of_code({"one": code, "two": code}, lock(), recorded)
         left_out, included = recorded.warnings
         assert left_out.count(".env") == left_out.count("id_rsa") == 1
         assert "b.pem" not in left_out
@@ -246,15 +247,25 @@ class TestSize:
         with (project / "weights.bin").open("wb") as stream:
             stream.truncate(LARGE_CODE)
         code = find(project, ".")
-        warn_of_code({"one": code, "two": code, "small": find(project, "a.py")}, recorded)
+        warn_of_code({"one": code, "two": code, "small": find(project, "a.py")}, lock(), recorded)
         (said,) = recorded.warnings
         assert said.startswith("the code of steps one, two is 10.0 MiB: weights.bin (10.0 MiB), a.py (6 B)\n")
         assert code.size == LARGE_CODE + 6
 
     def test_little_is_no_warning(self, project: Path, recorded: Any) -> None:
         write(project, {"a.py": b"x = 1\n"})
-        warn_of_code({"one": find(project, ".")}, recorded)
+        warn_of_code({"one": find(project, ".")}, lock(), recorded)
         assert recorded.warnings == []
+
+    def test_none_is_told_of_unless_the_step_says_so(self, project: Path, recorded: Any) -> None:
+        write(project, {"a.py": b"", "repro.toml": b""})
+        subprocess.run(["git", "init", "-q"], cwd=project, check=True)
+        subprocess.run(["git", "add", "repro.toml"], cwd=project, check=True)
+        steps = {"one": step(default=True), "two": step()}
+        codes = {"one": find(project, default=True), "two": find(project)}
+        warn_of_code(codes, replace(lock(), steps=steps), recorded)
+        (said,) = recorded.warnings
+        assert said.startswith("step one holds no code: git tracks none in this project\n")
 
 
 class TestWhileItIsRead:
