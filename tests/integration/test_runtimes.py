@@ -355,6 +355,31 @@ def test_when_we_are_killed_at_its_start_the_step_ends(name: str, tmp_path: Path
     assert processes(mark) == []
 
 
+KILLED_WHILE_IT_ASKS = """
+import http.client, os, runpy, signal, sys
+from docker import APIClient
+
+def ask(*words):
+    http.client.HTTPConnection.getresponse = lambda *_words: os.kill(os.getpid(), signal.SIGKILL)
+    asking(*words)
+
+asking, APIClient.create_container_from_config = APIClient.create_container_from_config, ask
+sys.argv.pop(0)
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+@pytest.mark.docker
+def test_when_we_are_killed_as_the_engine_makes_the_container_none_is_left(tmp_path: Path) -> None:
+    python, *words = arguments("docker", tmp_path, ["true"])
+    done = subprocess.run([python, "-c", KILLED_WHILE_IT_ASKS, *words], check=False, timeout=TIMEOUT)
+    assert done.returncode == -signal.SIGKILL
+    time.sleep(2)  # longer than the engine takes to make one
+    name = (tmp_path / "container").read_text()
+    listing = ["docker", "ps", "--all", "--quiet", "--filter", f"name={name}"]
+    assert until(lambda: subprocess.run(listing, capture_output=True, check=True, timeout=TIMEOUT).stdout == b"")
+
+
 @every
 def test_what_a_step_leaves_running_ends_with_it(name: str, tmp_path: Path) -> None:
     mark = a_mark()

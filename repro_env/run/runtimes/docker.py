@@ -39,15 +39,18 @@ _GONE = (404, 409)  # somebody has removed the container, or is at it
 _HOOK_PATH = "/usr/bin:/usr/local/bin:/usr/sbin:/usr/local/nvidia/toolkit"
 
 _REMOVE = """\
-import http.client, socket, sys
-connection = http.client.HTTPConnection("docker")
-connection.sock = socket.socket(socket.AF_UNIX)
-connection.sock.connect(sys.argv[1])
-connection.request("DELETE", f"/containers/{sys.argv[2]}?force=1")
-connection.getresponse()
+import http.client, socket, sys, time
+for _ in range(20):
+    connection = http.client.HTTPConnection("docker")
+    connection.sock = socket.socket(socket.AF_UNIX)
+    connection.sock.connect(sys.argv[1])
+    connection.request("DELETE", f"/containers/{sys.argv[2]}?force=1")
+    if connection.getresponse().status != 404:
+        break
+    time.sleep(0.2)
 """
 """What removes the container when this process was killed: a program of the standard library, since the engine's own
-command may not be installed."""
+command may not be installed. It asks again for a while: the engine may be at making what we asked for last."""
 
 
 def docker_options(plan: RunPlan, image: str, user: User) -> dict[str, Any]:
