@@ -32,7 +32,10 @@ class Masker:
         """`patterns` is what `maskable` returned, one at least."""
         self._patterns = patterns
         self._any = re.compile(b"|".join(map(re.escape, patterns)))
-        self._first = re.compile(b"[" + b"".join(re.escape(pattern[:1]) for pattern in patterns) + b"]")
+        self._by_first: dict[bytes, list[bytes]] = {}
+        for pattern in patterns:
+            self._by_first.setdefault(pattern[:1], []).append(pattern)
+        self._first = re.compile(b"[" + b"".join(map(re.escape, self._by_first)) + b"]")
         self._reach = max(map(len, patterns)) - 1
         self._held = b""
 
@@ -59,6 +62,7 @@ class Masker:
         """Return the first place from `start` on that all which follows is the beginning of a pattern, else the end."""
         for match in self._first.finditer(text, max(start, len(text) - self._reach)):
             rest = text[match.start() :]
-            if any(len(rest) < len(pattern) and pattern.startswith(rest) for pattern in self._patterns):
-                return match.start()
+            for pattern in self._by_first[match[0]]:
+                if len(rest) < len(pattern) and pattern.startswith(rest):
+                    return match.start()
         return len(text)

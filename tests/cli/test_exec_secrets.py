@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from projects import PYTHON, OnDisk
+from repeated import Repeated
 
 Golden = Callable[[str, str], None]
 
@@ -90,7 +91,7 @@ def test_a_run_is_shown_repeated_and_told_to_others_by_their_names(tmp_path: Pat
         answer = project.repro("show", "tell", "--format", kind)
         assert answer.status == 0, answer
         assert not holds_a_value(answer.stdout.encode())
-    assert project.repro("show", "tell", "--bundle", str(tmp_path / "run.bundle")).status in {0, 2}
+    assert project.repro("show", "tell", "--bundle", str(tmp_path / "run.bundle")).status == 0
     assert not holds_a_value(everything_written(tmp_path))
 
 
@@ -125,3 +126,22 @@ def test_what_looks_like_a_secret_in_env_is_warned_of_with_the_remedy(tmp_path: 
     said = project.repro("lock").stderr
     assert "step tell declares API_TOKEN, which looks like a secret" in said
     assert "name it in `secrets` instead" in said
+
+
+def test_a_run_is_repeated_with_the_secrets_it_had_and_their_values_of_now(tmp_path: Path) -> None:
+    project = telling(tmp_path)
+    project.write(".gitignore", ".repro/\nseen.txt\n")
+    committed = Repeated(project)
+    committed.git("init", "--quiet")
+    committed.commit()
+    assert project.repro("exec", "--runtime", "venv", "tell").status == 0
+    answer = replace(project, env={"DEPLOY_KEY": KEY, "HF_TOKEN": ""}).repro("reproduce")
+    assert answer.status == 9, answer
+    assert "HF_TOKEN is empty\n" in answer.stderr
+    assert "DEPLOY_KEY" not in answer.stderr
+    other = TOKEN[::-1]
+    answer = replace(project, env={**GIVEN, "HF_TOKEN": other}).repro("reproduce")
+    assert answer.status == 0, answer
+    assert "the token is ***\n" in answer.stdout
+    assert not holds_a_value(everything_written(tmp_path))
+    assert other.encode() not in everything_written(tmp_path)
