@@ -93,12 +93,20 @@ def _is_exec(arguments: list[str]) -> bool:
 
 
 def show_error(error: ReproError) -> None:
-    """Print an error in its three parts to standard error, in colour on a terminal."""
-    print(f"{_coloured('error:', 31)} {error.what}", file=sys.stderr)
-    for line in error.why.splitlines():
+    """Print an error in its three parts to standard error, in colour on a terminal.
+
+    What it quotes of files, records and programs is shown, not acted on by the terminal.
+    """
+    from repro_env.record.words import visible  # noqa: PLC0415 - only for a failure
+
+    what, why, hint = (
+        [visible(line.expandtabs()) for line in part.splitlines()] for part in (error.what, error.why, error.hint)
+    )
+    print("\n".join([f"{_coloured('error:', 31)} {what[0] if what else ''}", *what[1:]]), file=sys.stderr)
+    for line in why:
         print(f"  {line}", file=sys.stderr)
-    if error.hint:
-        print(f"{_coloured('hint:', 36)} {error.hint}", file=sys.stderr)
+    if hint:
+        print("\n".join([f"{_coloured('hint:', 36)} {hint[0]}", *hint[1:]]), file=sys.stderr)
 
 
 def _coloured(text: str, colour: int) -> str:

@@ -75,7 +75,7 @@ def _row(row: Sequence[Cell], words: Sequence[str], widths: Sequence[int], paint
 
 def lineage_lines(found: Lineage, paint: Paint = plain) -> Iterator[str]:
     """Yield the lineage as a tree, from the run to the raw data."""
-    yield f"  {found.run.id}"
+    yield f"  {visible(found.run.id)}"
     for line in branches(found):
         yield f"  {line.indent}{visible(line.used.name)} {_origin(line, paint)}"
 

@@ -405,6 +405,14 @@ class TestElsewhere:
         names = sorted(path.name for path in project.root.parent.glob("elsewhere/*"))
         assert names == ["________2Jout", "record.json"]
 
+    def test_what_an_error_quotes_of_a_record_moves_no_cursor_either(self, forged: Callable[..., Answer]) -> None:
+        def change(found: Any) -> None:
+            found["predicate"]["buildDefinition"]["externalParameters"]["step"] = "clean\x1b[2Jx"
+
+        answer = forged(change)
+        assert answer.status == 4, answer
+        assert answer.stderr.endswith("has no step clean\\x1b[2Jx\n")
+
     def test_what_is_no_record(self, project: Repeated) -> None:
         project.write("record.json", "{}")
         assert "is no record of a run" in project.repro("reproduce", "--from", "record.json").stderr

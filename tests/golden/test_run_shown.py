@@ -125,6 +125,7 @@ def test_nothing_that_people_write_becomes_an_element(text: str) -> None:
     run = ran(
         "train",
         1,
+        id=hostile,
         project=hostile,
         variables={hostile: hostile},
         inputs=(taken(clean),),
