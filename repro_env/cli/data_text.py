@@ -18,7 +18,7 @@ from repro_env.data.supply import DataSupply, Pulled
 from repro_env.data.tree import listed
 from repro_env.data.verify import DataFinding, compare, demand, incomparable
 from repro_env.edges.report import Reporter
-from repro_env.errors import LockError, VerificationError
+from repro_env.errors import LockError, StoreError, VerificationError
 from repro_env.frozen import dataclass
 from repro_env.lock.model import Lock, LockedData
 from repro_env.values import format_size
@@ -56,7 +56,7 @@ class _Data:
             return _status(locked, "missing", (_how_to_have(locked),))
         try:
             finding = self._finding(locked, trust=True)
-        except VerificationError as error:
+        except (StoreError, VerificationError) as error:
             return _status(locked, "unknown", tuple(filter(None, [error.what, *error.why.splitlines(), error.hint])))
         if finding.ok:
             return _status(locked, "ok", ())

@@ -80,10 +80,14 @@ class Placing:
     def _write(self, entries: Mapping[str, Entry], new: Path, old: Path, known: Measured | None) -> None:
         here = _present(known, os.fsencode(old)) if known else {}
         size = sum(entry.size for entry in entries.values())
+        made: set[bytes] = set()
         with self.report.task(f"placing {old.name}", size) as task:
             for path, entry in entries.items():
                 place = os.fsencode(new) + (b"/" + unescape(path.encode()) if path else b"")
-                os.makedirs(os.path.dirname(place), exist_ok=True)
+                directory = os.path.dirname(place)
+                if directory not in made:
+                    os.makedirs(directory, exist_ok=True)
+                    made.add(directory)
                 if entry.digest is None:
                     os.symlink(unescape(entry.target.encode()), place)
                     continue

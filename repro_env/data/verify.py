@@ -92,9 +92,11 @@ def demand(findings: Sequence[DataFinding], failures: Sequence[VerificationError
 def _not_as_locked(wrong: Sequence[DataFinding]) -> VerificationError:
     count = "1 data input is" if len(wrong) == 1 else f"{len(wrong)} data inputs are"
     elsewhere = [finding.name for finding in wrong if finding.pulled]
-    restore = f"run `repro data pull {' '.join(elsewhere)}`" if len(elsewhere) == len(wrong) else "restore the data"
-    other = "" if elsewhere else ", or run `repro lock` to pin what is there now"
-    return VerificationError(f"{count} not what the lock pins", "\n".join(map(str, wrong)), f"{restore}{other}")
+    hint = "restore the data, or run `repro lock` to pin what is there now"
+    if elsewhere:
+        own = "restore the project's own data, and " if len(elsewhere) < len(wrong) else ""
+        hint = f"{own}run `repro data pull {' '.join(elsewhere)}`"
+    return VerificationError(f"{count} not what the lock pins", "\n".join(map(str, wrong)), hint)
 
 
 def _words(kind: str, digest: Digest, files: int, size: int) -> str:

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from loopback import Fault, Server, serve
 from projects import CLEAN, COUNT, TWO_STEPS, OnDisk
 
+from repro_env.cli.data_command import command
 from repro_env.cli.locking import pinned_data
 from repro_env.cli.project import open_workspace, read_lock
+from repro_env.data.measure import Measured
+from repro_env.data.supply import DataSupply
 from repro_env.edges.report import Silent
+from repro_env.errors import StoreError
 from repro_env.image.store import Store
+from repro_env.lock.model import LockedData
 from repro_env.resolve.project import Upgrade
 
 Golden = Callable[[str, str], None]
@@ -77,6 +84,32 @@ def test_verify(project: OnDisk, golden: Golden) -> None:
     golden("data-verify.txt", told(project.repro("data", "verify")))
     project.write("own/a.txt", "ONE")
     golden("data-verify-changed.txt", told(project.repro("data", "verify")))
+
+
+def test_everything_wrong_is_told_at_once(project: OnDisk, golden: Golden) -> None:
+    shutil.rmtree(project.root / "own")
+    golden("data-verify-missing.txt", told(project.repro("data", "verify")))
+    found = json.loads(project.repro("data", "verify", "--json").stdout)["data"]
+    assert [(one["name"], one["ok"], one["found"]) for one in found] == [
+        ("own", False, "nothing"),
+        ("raw", False, "nothing"),
+    ]
+
+
+def test_what_cannot_be_read_hides_nothing_else(project: OnDisk, monkeypatch: pytest.MonkeyPatch) -> None:
+    project.repro("data", "pull")
+    real = DataSupply.measure
+
+    def refuse(self: DataSupply, locked: LockedData, *, trust: bool = True) -> Measured:
+        if locked.name == "own":
+            raise StoreError("cannot read own/a.txt", "Permission denied")
+        return real(self, locked, trust=trust)
+
+    monkeypatch.setattr(DataSupply, "measure", refuse)
+    monkeypatch.chdir(project.root)
+    monkeypatch.setenv("REPRO_STORE", str(project.root.parent / "store"))
+    found = json.loads(CliRunner().invoke(command, ["status", "--json"]).stdout)["data"]
+    assert [(one["name"], one["state"]) for one in found] == [("own", "unknown"), ("raw", "ok")]
 
 
 def test_names_that_are_none(project: OnDisk, golden: Golden) -> None:
