@@ -55,7 +55,7 @@ def cuobjdump(download_wheel: Download, test_cache: Path) -> Path:
     with locked(folder.with_name(folder.name + ".lock")), zipfile.ZipFile(wheel) as archive:
         (name,) = [name for name in archive.namelist() if name.endswith("/cuobjdump")]
         program = folder / name
-        if not os.access(program, os.X_OK):  # another process of the tests may be running it, and must not see it written
+        if not os.access(program, os.X_OK):  # written once: another process may be running it
             archive.extract(name, folder)
             program.chmod(0o755)
     return program
