@@ -46,6 +46,8 @@ def read_file(path: bytes, expected: bytes, *, follow: bool, seen: Callable[[int
     # A file that was replaced since its record was made must not be followed elsewhere, nor be waited for.
     descriptor = os.open(path, _FLAGS if follow else _FLAGS | os.O_NOFOLLOW)
     try:
+        # The system reads ahead while this hashes: a second thread that reads gained nothing, with 4 GiB in the page
+        # cache (2.7 to 3.3 s either way) nor from a disk (4.4 to 5 s either way).
         while left and (piece := os.read(descriptor, min(_BUFFER, left))):
             digest.update(piece)
             left -= len(piece)
