@@ -88,7 +88,9 @@ def rows(tree: Tree, wanted: str) -> Iterator[Row]:
     shell = f"find tree -type f -print0 | xargs -0 -n 500 -P {os.cpu_count()} sha256sum"
     first = timed((REPRO, "data", "verify"), runs=RUNS, cwd=tree.root, env=tree.env)
     floor = timed(("sh", "-c", shell), runs=RUNS, cwd=tree.root)
-    yield Row(f"{tree.what}: every file read", first, "`sha256sum` through xargs on all cores", floor, "within 1.3 times")
+    yield Row(
+        f"{tree.what}: every file read", first, "`sha256sum` through xargs on all cores", floor, "within 1.3 times"
+    )
     if tree.dvc:
         added = _dvc_added(tree)
         yield Row(f"{tree.what}: every file read", first, "`dvc add`", added, "")
