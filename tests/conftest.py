@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -24,6 +25,8 @@ _NEEDS = ("network", "docker", "podman", "bwrap", "gpu")
 
 def pytest_configure() -> None:
     """Let podman run as root on machines without systemd, and let nothing of a person's shell change a result."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as a shell leaves it for what it starts with `&`
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if os.geteuid() == 0:
         os.environ.setdefault("CONTAINERS_CONF", str(_HERE / "support" / "containers.conf"))
     for name in [name for name in os.environ if name.startswith("REPRO_") and not name.startswith("REPRO_TEST_")]:
