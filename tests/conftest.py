@@ -25,13 +25,26 @@ _NEEDS = ("network", "docker", "podman", "bwrap", "gpu")
 
 def pytest_configure() -> None:
     """Let podman run as root on machines without systemd, and let nothing of a person's shell change a result."""
-    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as a shell leaves it for what it starts with `&`
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    _take_signals_back()
     if os.geteuid() == 0:
         os.environ.setdefault("CONTAINERS_CONF", str(_HERE / "support" / "containers.conf"))
     for name in [name for name in os.environ if name.startswith("REPRO_") and not name.startswith("REPRO_TEST_")]:
         if name != "REPRO_WRITE_GOLDEN":
             del os.environ[name]
+
+
+def _take_signals_back() -> None:
+    """Let the programs that tests start have the signals that `&` of a shell and nohup made this process ignore.
+
+    A handler, unlike that, is not handed down; this process itself goes on ignoring SIGQUIT and SIGHUP.
+    """
+    for number, handler in {
+        signal.SIGINT: signal.default_int_handler,
+        signal.SIGQUIT: lambda *_: None,
+        signal.SIGHUP: lambda *_: None,
+    }.items():
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
