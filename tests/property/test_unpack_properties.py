@@ -111,7 +111,9 @@ def test_an_ordinary_layer_is_unpacked_as_another_reader_does(tree: dict[str, ob
     with tempfile.TemporaryDirectory() as place:
         other = Path(place, "other")
         with tarfile.open(fileobj=io.BytesIO(stream.getvalue())) as archive:
-            archive.extractall(other, filter="data")
+            if hasattr(tarfile, "data_filter"):  # from 3.11.4 on
+                archive.extraction_filter = tarfile.data_filter
+            archive.extractall(other)
         other.mkdir(exist_ok=True)
         store = Store(Path(place, "store"))
         layer = keep(store, stream.getvalue())
