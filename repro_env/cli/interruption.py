@@ -60,6 +60,17 @@ def end_interrupted(error: BaseException) -> NoReturn:
     os._exit(_SIGNALLED + number)
 
 
+def interruption_behind(error: BaseException) -> KeyboardInterrupt | None:
+    """Return the interruption that somebody's code made this error of, if any did.
+
+    Python 3.11 itself does, of one that comes while a class is made: `RuntimeError: Error calling __set_name__`.
+    """
+    behind: BaseException | None = error
+    while behind is not None and not isinstance(behind, KeyboardInterrupt):
+        behind = behind.__cause__ or behind.__context__
+    return behind
+
+
 def _terminate(number: int, _frame: object) -> NoReturn:
     raise _Terminated(number)
 

@@ -23,4 +23,11 @@ def main() -> NoReturn:
         from repro_env.cli.interruption import end_interrupted  # noqa: PLC0415 - see above
 
         end_interrupted(error)
+    except Exception as error:
+        from repro_env.cli.interruption import end_interrupted, interruption_behind  # noqa: PLC0415 - see above
+
+        interrupted = interruption_behind(error)
+        if interrupted is None:
+            raise
+        end_interrupted(interrupted)
     sys.exit(status)

@@ -69,6 +69,41 @@ def test_an_interruption_where_python_passes_over_errors(number: signal.Signals,
     assert run(code, tmp_path) == (128 + number, INTERRUPTED)
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_that_became_another_error(number: signal.Signals, tmp_path: Path) -> None:
+    """Python 3.11 makes a `RuntimeError` of what comes while a class gets its attributes; a library may do likewise."""
+    code = f"""
+        import os
+        from repro_env.cli import group
+
+        class Attribute:
+            def __set_name__(self, owner, name):
+                os.kill(os.getpid(), {number.value})
+
+        def run():
+            try:
+                type("Owner", (), {{"attribute": Attribute()}})
+            except BaseException as error:
+                raise RuntimeError("in another's words") from error
+
+        group.run = run
+    """
+    assert run(code, tmp_path) == (128 + number, INTERRUPTED)
+
+
+def test_an_error_that_nobody_foresaw_is_shown_whole(tmp_path: Path) -> None:
+    code = """
+        from repro_env.cli import group
+        group.run = lambda: {}["absent"]
+    """
+    status, said = run(code, tmp_path)
+    assert (status, said.splitlines()[0], said.splitlines()[-1]) == (
+        1,
+        "Traceback (most recent call last):",
+        "KeyError: 'absent'",
+    )
+
+
 def test_ctrl_c_once_all_is_told_ends_without_a_word(tmp_path: Path) -> None:
     code = """
         import atexit, os, signal
