@@ -113,6 +113,7 @@ def test_an_interpreter_that_is_not_there_is_named(store: Store) -> None:
     with pytest.raises(RuntimeUnavailableError) as caught:
         find_interpreter(PythonVersion(99))
     assert caught.value.what == "venv needs Python 3.99, which this machine does not have"
+    assert " ".join(caught.value.why.split()).startswith("No interpreter found for CPython 3.99 in ")
     assert "uv python install 3.99" in caught.value.hint
 
 

@@ -232,10 +232,15 @@ def find_interpreter(python: PythonVersion) -> Interpreter:
     except ToolError as error:
         raise RuntimeUnavailableError(
             f"venv needs Python {python}, which this machine does not have",
-            error.why.splitlines()[-1] if error.why else error.what,
+            _said(error.why) or error.what,
             f"install it (`uv python install {python}` needs no root), or use a runtime that brings the step's image",
         ) from error
     return Interpreter(path=path, version=version)
+
+
+def _said(why: str) -> str:
+    """Return all that uv said, without its command line: it folds lines, and quotes what a version manager says."""
+    return why.partition("\n")[2].removeprefix("error: ")
 
 
 def _own_interpreter() -> Interpreter:
