@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import platform
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -22,7 +24,7 @@ COMMANDS = ("cat", "env", "grep", "id", "ip", "kill", "ls", "mkdir", "nc", "sh",
 PROJECT = os.environ.setdefault("REPRO_TEST_PROJECT", f"tiny{os.getpid()}")
 """This process's own, and that of processes it starts: whoever removes images at their end leaves others' alone."""
 
-ENVIRONMENT = Environment(interpreter="3.11.2", wheels=())
+ENVIRONMENT = Environment(interpreter=platform.python_version(), wheels=())
 
 
 def make_layer(store: Store, entries: Sequence[tuple[tar.Entry, bytes]], comment: str = "") -> Layer:
@@ -83,7 +85,7 @@ def tiny_step(
     return LockedStep(
         name="train",
         base="slim",
-        python=PythonVersion(11),
+        python=PythonVersion(sys.version_info.minor),  # which a venv can be made of on any machine
         command=command,
         inputs=tuple(inputs),
         outputs=outputs or {},
