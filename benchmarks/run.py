@@ -22,6 +22,7 @@ from pathlib import Path
 from image_rows import image_rows
 from measure import Row, Timing, once, timed
 from measured import BIG, Project, big_project, lock_project, starting_project, wheel_directory
+from verify_rows import verify_rows
 
 HERE = Path(__file__).resolve().parent
 BIN = Path(sys.executable).parent
@@ -198,6 +199,7 @@ def main() -> None:
             build_rows(chosen.runs, project),
             image_rows(chosen.runs, project, scratch, (REPRO,)),
             exec_rows(chosen.runs, project),
+            verify_rows(chosen.runs, scratch, REPRO),
             start_rows(min(chosen.runs, 5), scratch, project),
         ):
             for row in part:
