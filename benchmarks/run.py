@@ -9,6 +9,7 @@ Wheels are fetched once, at exact versions, into the cache of the tests; `--whee
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import platform
 import shutil
@@ -165,6 +166,25 @@ def _bare_runtimes(project: Project) -> Iterator[tuple[str, tuple[str | Path, ..
         yield "docker", ("docker", "run", "--rm", "--network", "none", "repro-bench-empty", "/usr/bin/true")
 
 
+@contextlib.contextmanager
+def docker_as_it_was() -> Iterator[None]:
+    """Remove the images that the block made: with their layers there, the next run's first load would be none."""
+    before = _docker_images()
+    try:
+        yield
+    finally:
+        if made := [image for image in _docker_images() if image not in before]:
+            subprocess.run(("docker", "image", "rm", "--force", *made), capture_output=True, check=False)
+
+
+def _docker_images() -> list[str]:
+    """Return every image, those made on others before these, which could not be removed before them."""
+    if not shutil.which("docker"):
+        return []
+    listed = ("docker", "image", "ls", "--all", "--quiet", "--no-trunc")
+    return subprocess.run(listed, capture_output=True, text=True, check=False).stdout.split()
+
+
 def report(rows: list[Row]) -> str:
     """Return the page."""
     machine = (
@@ -190,7 +210,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=HERE.parent / "docs" / "benchmarks.md")
     chosen = parser.parse_args()
     rows: list[Row] = []
-    with tempfile.TemporaryDirectory(prefix="repro-bench-") as name:
+    with docker_as_it_was(), tempfile.TemporaryDirectory(prefix="repro-bench-") as name:
         scratch = Path(name)
         wheels = wheel_directory(UV, chosen.wheels)
         project = big_project(scratch / "big", wheels, REPRO)
