@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from repro_env.data import reader
+from repro_env.data.ahead import Ahead
 from repro_env.data.reader import DIGEST_SIZE, NOTHING, RECORD, read_file
 from repro_env.data.tree import changed, steady, unpacked
 from repro_env.edges import process
@@ -22,6 +23,9 @@ from repro_env.errors import ToolError
 
 _LARGE = 128 << 10
 """Bytes from which on a file is worth a thread."""
+
+_HUGE = 64 << 20
+"""Bytes from which on a file is worth another thread, which reads it ahead of the hashing."""
 
 _BATCH = 256
 _ALONE = 2048
@@ -133,9 +137,15 @@ def _helper() -> process.Asked | None:
 def hash_file(root: bytes, name: bytes, expected: bytes, progress: Progress) -> bytes:
     """Return the raw SHA-256 of one file; an empty `name` is `root` itself. Errors: as `hash_files`."""
     path = root + b"/" + name if name else root
-    large = RECORD.unpack(expected)[0] >= _LARGE
+    size = RECORD.unpack(expected)[0]
     with steady(path):
-        digest = read_file(path, expected, follow=not name, seen=progress if large else None)
+        if size < _LARGE:
+            digest = read_file(path, expected, follow=not name)
+        elif size < _HUGE:
+            digest = read_file(path, expected, follow=not name, seen=progress)
+        else:
+            with Ahead(size) as ahead:
+                digest = read_file(path, expected, follow=not name, seen=progress, read=ahead.read)
     if digest == NOTHING:
         raise changed(path)
     return digest
