@@ -58,9 +58,9 @@ def build_requires(pyproject: str) -> tuple[str, ...]:
     """
     system = (_document(pyproject) or {}).get("build-system")
     requires = system.get("requires") if isinstance(system, dict) else None
-    named = _texts(requires) if isinstance(requires, list) else _LEGACY
+    named = strings_of(requires) if isinstance(requires, list) else _LEGACY
     asked = {_name(text) for text in named}
-    more = (text for backend, texts in _ASKED_LATER.items() if backend in asked for text in texts)
+    more = (text for backend, needed in _ASKED_LATER.items() if backend in asked for text in needed)
     return (*named, *(text for text in more if _name(text) not in asked))
 
 
@@ -86,7 +86,7 @@ def _named_files(document: Mapping[str, Any] | None) -> Iterable[str]:
     optional = _table(dynamic, "optional-dependencies") or {}
     for entry in (dynamic.get("dependencies"), *optional.values()):
         files = entry.get("file") if isinstance(entry, dict) else None
-        yield from [files] if isinstance(files, str) else _texts(files)
+        yield from [files] if isinstance(files, str) else strings_of(files)
 
 
 def _table(document: Mapping[str, Any], *path: str) -> dict[str, Any] | None:
@@ -103,8 +103,8 @@ def _document(text: str) -> dict[str, Any] | None:
         return None  # the resolver says what is wrong with it
 
 
-def _texts(value: object) -> tuple[str, ...]:
-    """Return the strings of what should be a list of them."""
+def strings_of(value: object) -> tuple[str, ...]:
+    """Return the strings of what should be a list of them in somebody's metadata."""
     return tuple(one for one in value if isinstance(one, str)) if isinstance(value, list) else ()
 
 

@@ -86,7 +86,6 @@ def _decompressed_beginning(method: int, packed: bytes) -> bytes:
             raise UnreadableError("a compressed bundle of its GPU code is damaged") from error
     if method != _ZSTD:
         raise UnreadableError(f"its GPU code is compressed by method {method}, which is not known")
-    # PEP 784's module, or its backport to earlier Pythons; few libraries need it.
     zstd = zstd_module()
     options = {zstd.DecompressionParameter.window_log_max: _WINDOW}
     try:

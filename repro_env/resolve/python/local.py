@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from repro_env.config.document import DocumentError, read_document
-from repro_env.lock.local import METADATA_FILES, declared
+from repro_env.lock.local import METADATA_FILES, declared, strings_of
 from repro_env.lock.requirements import requirement_lines
 from repro_env.lock.sources import PYPROJECT, PythonInputs
 from repro_env.values import normalise_name
@@ -81,8 +81,8 @@ class _Finder:
             uv = tool.get("uv") if isinstance(tool, dict) else None
             extras = project.get("optional-dependencies")
             optional = extras.values() if isinstance(extras, dict) else ()
-            texts = [text for group in (project.get("dependencies"), *optional) for text in _texts(group)]
-            self.requirements(texts, _sources(uv), directory)
+            named = [text for group in (project.get("dependencies"), *optional) for text in strings_of(group)]
+            self.requirements(named, _sources(uv), directory)
 
 
 def _lines(inputs: PythonInputs) -> list[str]:
@@ -110,7 +110,10 @@ def _members(place: Path) -> dict[str, Path]:
         uv = tool.get("uv") if isinstance(tool, dict) else None
         workspace = uv.get("workspace") if isinstance(uv, dict) else None
         if isinstance(workspace, dict):
-            found = [root, *(path for pattern in _texts(workspace.get("members")) for path in _matching(root, pattern))]
+            found = [
+                root,
+                *(path for pattern in strings_of(workspace.get("members")) for path in _matching(root, pattern)),
+            ]
             named = ((_normalised(declared(_text(path / PYPROJECT), "name")), path.resolve()) for path in found)
             return {name: path for name, path in named if name}
     return {}
@@ -158,8 +161,3 @@ def _matching(root: Path, pattern: str) -> list[Path]:
         return sorted(root.glob(pattern))
     except (ValueError, NotImplementedError):  # an empty pattern, or an absolute one
         return []
-
-
-def _texts(value: object) -> list[str]:
-    """Return the strings of what should be a list of them."""
-    return [one for one in value if isinstance(one, str)] if isinstance(value, list) else []
