@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from repro_env.build.secret_files import Secret, secret_in
 from repro_env.edges import process
 from repro_env.edges.files import os_errors, store_error
+from repro_env.edges.git import local_git_environment
 from repro_env.errors import BuildError, IntegrityError, ToolError
 from repro_env.frozen import dataclass
 from repro_env.image import tar
@@ -259,7 +260,8 @@ def _tracked(lock: Lock, root: Path) -> set[str]:
 
 def _list_git(directory: Path, *options: str) -> set[str]:
     """Return what git lists below a directory. Errors: `ToolError` without git or a repository that it trusts."""
-    listed = process.run(("git", "-C", directory, "ls-files", "-z", *options), timeout=_GIT_TIMEOUT)
+    words = ["git", "-C", str(directory), "ls-files", "-z", *options]
+    listed = process.run(words, timeout=_GIT_TIMEOUT, env=local_git_environment())
     # A repository inside this one that it does not know ends in a slash.
     return {name for name in listed.stdout.split("\0") if name and not name.endswith("/")}
 

@@ -13,6 +13,7 @@ from repro_env.cli.history import paint, runs_around, wanted_run
 from repro_env.cli.project import LOCK_FILE, project_root
 from repro_env.edges import process
 from repro_env.edges.files import os_errors
+from repro_env.edges.git import local_git_environment
 from repro_env.errors import LockError, ToolError, UsageError
 from repro_env.frozen import dataclass
 from repro_env.record.runs import RECORD, Run
@@ -144,7 +145,9 @@ def _at_commit(word: str) -> _LockText:
 def _git(*words: str) -> str | None:
     """Return what git says, in the project's directory, or None if it fails."""
     try:
-        answer = process.run(["git", "-C", project_root(), *words], timeout=_GIT_TIMEOUT, check=False)
+        answer = process.run(
+            ["git", "-C", project_root(), *words], timeout=_GIT_TIMEOUT, env=local_git_environment(), check=False
+        )
     except ToolError:
         return None
     return answer.stdout if answer.status == 0 else None

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 
-from repro_env.edges import process
 from repro_env.edges.files import os_errors
+from repro_env.edges.git import local_git_environment
 from repro_env.errors import ToolError
 from repro_env.frozen import dataclass
 from repro_env.record.git import DIFF, Run, is_commit
@@ -80,7 +79,7 @@ class _Trees:
     def __init__(self, repository: Path, directory: Path, run: Run) -> None:
         self._directory, self._run = directory, run
         words = ("git", "-C", str(repository), "rev-parse", "--path-format=absolute", "--show-toplevel")
-        answer = run([*words, "--git-path", "objects"], timeout=_TIMEOUT, env=_environment({})).stdout
+        answer = run([*words, "--git-path", "objects"], timeout=_TIMEOUT, env=local_git_environment()).stdout
         self._top, objects = answer.removesuffix("\n").split("\n")
         own = directory / "objects"
         (own / "info").mkdir(parents=True)
@@ -111,7 +110,7 @@ class _Trees:
 
     def _git(self, *words: str) -> str:
         own = {"GIT_INDEX_FILE": str(self._directory / "index"), "GIT_OBJECT_DIRECTORY": str(self._objects)}
-        return self._run(["git", "-C", self._top, *words], timeout=_TIMEOUT, env=_environment(own)).stdout
+        return self._run(["git", "-C", self._top, *words], timeout=_TIMEOUT, env=local_git_environment(**own)).stdout
 
 
 def _kept(code: RecordedCode, digest: Digest) -> Path:
@@ -124,13 +123,3 @@ def _kept(code: RecordedCode, digest: Digest) -> Path:
 
 def _lines(count: str) -> int | None:
     return None if count == "-" else int(count)
-
-
-def _environment(own: Mapping[str, str]) -> dict[str, str]:
-    """Return an environment in which nothing leads git elsewhere, or asks a person."""
-    variables = process.base_environment(GIT_OPTIONAL_LOCKS="0", GIT_TERMINAL_PROMPT="0", **own)
-    return {name: value for name, value in variables.items() if name in own or not _leads_elsewhere(name)}
-
-
-def _leads_elsewhere(name: str) -> bool:
-    return name.startswith("GIT_") and not name.startswith(("GIT_OPTIONAL", "GIT_TERMINAL", "GIT_CONFIG"))

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit, urlunsplit
 
-from repro_env.edges import process
 from repro_env.edges.files import os_errors
+from repro_env.edges.git import local_git_environment
 from repro_env.errors import ToolError
 from repro_env.frozen import dataclass
 from repro_env.record.line_ends import carriage_returns, converts, keep_bytes
@@ -33,7 +33,6 @@ DIFF_LIMIT = 64 << 20
 which has its own place."""
 
 _TIMEOUT = 60.0
-_KEPT_VARIABLES = ("GIT_CONFIG", "GIT_CEILING_DIRECTORIES", "GIT_DISCOVERY_ACROSS_FILESYSTEM")
 _STATUS = (
     *("status", "--porcelain=v2", "-z", "--branch", "--no-renames"),
     *("--untracked-files=no", "--ignore-submodules=none"),  # untracked files may be a million, of data
@@ -82,9 +81,7 @@ class _Git:
 
     def __call__(self, *words: str, stdin: str = "", check: bool = True) -> str:
         """Return what git prints. Errors: `ToolError`."""
-        variables = process.base_environment(GIT_OPTIONAL_LOCKS="0", GIT_TERMINAL_PROMPT="0")
-        kept = {name: value for name, value in variables.items() if _harmless(name)}
-        env = {**kept, **dict(self.extra)}
+        env = local_git_environment(**dict(self.extra))
         return self.run(
             ["git", *self.settings, *words], timeout=_TIMEOUT, env=env, cwd=self.directory, stdin=stdin, check=check
         ).stdout
@@ -120,10 +117,6 @@ class _Question(threading.Thread):
         if isinstance(self._found, ToolError):
             raise self._found
         return self._found
-
-
-def _harmless(name: str) -> bool:
-    return not name.startswith("GIT_") or name.startswith(("GIT_OPTIONAL", "GIT_TERMINAL", *_KEPT_VARIABLES))
 
 
 def git_state(project: Path, code: Iterable[str], directory: Path, run: Run, *, whole: bool = False) -> GitState | None:

@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from repro_env.edges.files import os_errors
+from repro_env.edges.git import git_environment
 from repro_env.errors import ReproError, ToolError
 from repro_env.record.git import PLAIN, clean_remote, is_commit
 from repro_env.record.model import GitState
@@ -20,9 +21,6 @@ _ANOTHER = "name another repository with --repository"
 _PRESENT = "`--here` runs the code that is checked out now"
 
 _AS_IT_IS = ("--whitespace=nowarn", "--no-ignore-whitespace")
-
-_LOCAL = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR", "GIT_PREFIX")
-"""Variables by which git tells a hook's children which repository they are in; here another one is meant."""
 
 
 class RestoreError(ReproError):
@@ -84,7 +82,7 @@ def has_commit(repository: str, commit: str, *, run: Run, environ: Mapping[str, 
 def _asked(words: Sequence[str], run: Run, environ: Mapping[str, str]) -> str:
     """Return what git prints, or nothing where it fails or is absent."""
     try:
-        found = run(words, timeout=_TIMEOUT, check=False, env=_environment(environ))
+        found = run(words, timeout=_TIMEOUT, check=False, env=git_environment(environ))
     except ToolError:
         return ""
     return found.stdout if found.status == 0 else ""
@@ -94,7 +92,7 @@ class _Clone:
     """A repository that is made for one run and thrown away after it."""
 
     def __init__(self, directory: Path, run: Run, environ: Mapping[str, str]) -> None:
-        self._directory, self._run, self._environ = directory, run, _environment(environ)
+        self._directory, self._run, self._environ = directory, run, git_environment(environ)
 
     def make(self, repository: str, commit: str) -> None:
         """Clone a repository and check the commit out. Errors: `RestoreError`, `ToolError`."""
@@ -195,8 +193,3 @@ def _unreachable(repository: str, error: ToolError) -> RestoreError:
 def _gone(commit: str, repository: str) -> RestoreError:
     why = f"{clean_remote(repository)} has no commit {commit}"
     return RestoreError("the run's commit is gone", why, f"fetch it from where it was pushed; {_ANOTHER}; {_PRESENT}")
-
-
-def _environment(environ: Mapping[str, str]) -> dict[str, str]:
-    kept = {name: value for name, value in environ.items() if name not in _LOCAL}
-    return {**kept, "LC_ALL": "C.UTF-8", "GIT_TERMINAL_PROMPT": "0"}

@@ -75,6 +75,14 @@ class TestWhatIsCode:
         write(project, {"untracked.py": b""})
         assert names(project, default=True) == ["a.py", "sub/é.py"]
 
+    def test_a_hook_of_git_leads_to_no_other_repository(self, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """As in a worktree, where git gives hooks GIT_DIR, and every directory would be the top of that repository."""
+        write(project, {"sub/a.py": b""})
+        track(project)
+        monkeypatch.setenv("GIT_DIR", str(project / ".git"))
+        monkeypatch.setenv("GIT_INDEX_FILE", str(project / "nowhere"))
+        assert names(project / "sub", default=True) == ["a.py"]
+
     def test_a_tracked_file_that_was_removed_is_no_code(self, project: Path) -> None:
         write(project, {"a.py": b"", "b.py": b""})
         track(project)
